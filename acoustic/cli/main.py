@@ -1,0 +1,91 @@
+"""`acoustic VERB ...`: finds the verb's module, parses its options, turns our exceptions into exit statuses."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import acoustic
+from acoustic import log
+from acoustic.cli.options import read_config_option
+from acoustic.errors import AcousticError, ConfigError
+
+# verb -> module of acoustic.cli; imported only when used, so that `acoustic score` does not wait for torch.
+VERBS = {
+    "fbank": "fbank",
+    "cmvn": "cmvn",
+    "doctor": "doctor",
+    "mkgraph": "mkgraph",
+    "cache": "cache",
+    "train": "train",
+    "loglikes": "loglikes",
+    "decode": "decode",
+    "score": "score",
+    "prepare-lang": "prepare_lang",
+    "perturb": "perturb",
+    "info": "info",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are ConfigErrors."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """Raise ConfigError instead of printing the usage and leaving."""
+        raise ConfigError(f"{self.prog}: {message} ({self.prog} --help shows an example)")
+
+
+def usage() -> str:
+    """The text of `acoustic --help`."""
+    lines = [f"acoustic {acoustic.__version__}: hybrid DNN-HMM acoustic models on Kaldi data", "", "usage: acoustic VERB ..."]
+    for verb, module in VERBS.items():
+        lines.append(f"  {verb:13s} {importlib.import_module(f'acoustic.cli.{module}').HELP}")
+    lines.append("\n`acoustic VERB --help` shows a verb's options and an example.")
+    return "\n".join(lines)
+
+
+def run(argv: Sequence[str]) -> None:
+    """Run one command line.
+
+    Raises:
+        AcousticError: whatever the verb met.
+    """
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage())
+        return
+    if argv[0] == "--version":
+        print(acoustic.__version__)
+        return
+    if argv[0] not in VERBS:
+        raise ConfigError(f"acoustic: no verb {argv[0]!r}; there are {', '.join(VERBS)}")
+    verb = importlib.import_module(f"acoustic.cli.{VERBS[argv[0]]}")
+    parser = Parser(
+        prog=f"acoustic {argv[0]}",
+        description=verb.HELP,
+        epilog=f"example: {verb.EXAMPLE}",
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verb.add_arguments(parser)
+    verb.run(parser.parse_args(read_config_option(argv[1:])))
+
+
+def main() -> None:
+    """Entry point of the installed command: our own errors become one line on stderr and an exit status."""
+    log.set_up()
+    try:
+        run(sys.argv[1:])
+        sys.stdout.flush()
+    except AcousticError as error:
+        print(f"acoustic: error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our standard output left (`| head`). Python would complain once more while flushing at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print("acoustic: error: the program reading our output ended early", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

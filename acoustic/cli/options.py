@@ -1,0 +1,87 @@
+"""Kaldi-style command lines: `--name=value` options made from a dataclass, and `--config=FILE` holding such lines."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from acoustic.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def parse_bool(text: str) -> bool:
+    """`true` or `false`, in Kaldi's spellings."""
+    if text.lower() in ("true", "t", "1"):
+        return True
+    if text.lower() in ("false", "f", "0"):
+        return False
+    raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+
+
+def _value_type(annotation: Any) -> Callable[[str], Any]:
+    """The function that parses an option's text, from the field's type (`X | None` counts as X)."""
+    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
+        annotation = next(a for a in typing.get_args(annotation) if a is not type(None))
+    return parse_bool if annotation is bool else annotation
+
+
+def add_dataclass_options(parser: argparse.ArgumentParser, owner: type, group: str | None = None) -> None:
+    """Add one `--option-name` for each field of the dataclass `owner`, with its default.
+
+    A field's help text is its metadata entry `help`.
+    """
+    hints = typing.get_type_hints(owner)
+    target = parser.add_argument_group(group) if group else parser
+    for field in dataclasses.fields(owner):
+        kind = _value_type(hints[field.name])
+        target.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            dest=field.name,
+            type=kind,
+            default=field.default,
+            # `--flag` alone means true, as in Kaldi.
+            **({"nargs": "?", "const": True} if kind is parse_bool else {}),
+            help=f"{field.metadata.get('help', '')} (default: {str(field.default).lower() if kind is parse_bool else field.default})",
+        )
+
+
+def dataclass_from_args(owner: type[T], args: argparse.Namespace) -> T:
+    """Build the dataclass from parsed options; its own ValueError on a bad value becomes a ConfigError."""
+    try:
+        return owner(**{field.name: getattr(args, field.name) for field in dataclasses.fields(owner)})  # type: ignore[arg-type]
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def read_config_option(argv: Sequence[str]) -> list[str]:
+    """Replace `--config=FILE` by the options in FILE, one `--name=value` a line, `#` starting a comment.
+
+    They are put first, so that the command line's own options win (as in Kaldi's ParseOptions).
+
+    Raises:
+        ConfigError: the file is missing or holds anything but options.
+    """
+    from_files: list[str] = []
+    rest: list[str] = []
+    for argument in argv:
+        if not argument.startswith("--config="):
+            rest.append(argument)
+            continue
+        path = argument.removeprefix("--config=")
+        try:
+            lines = Path(path).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"--config={path}: cannot be read ({error})") from error
+        for number, line in enumerate(lines, 1):
+            option = line.split("#", 1)[0].strip()
+            if option and not option.startswith("--"):
+                raise ConfigError(f"{path}, line {number}: expected --option=value, found {option!r}")
+            if option:
+                from_files.append(option)
+    return from_files + rest

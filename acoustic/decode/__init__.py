@@ -1,0 +1,1 @@
+"""From posteriors to word error rate: priors, loglikes, graphs, decoding, alignment, scoring."""

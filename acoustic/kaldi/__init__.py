@@ -1,0 +1,1 @@
+"""Kaldi's files as numpy arrays: tables, data directories, transition models, trees, nets. No torch here."""

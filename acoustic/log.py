@@ -1,0 +1,105 @@
+"""What a run tells its user: log lines, a progress bar on terminals, and the count of what was done and skipped."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+from acoustic.errors import DataError
+
+T = TypeVar("T")
+
+
+def get_logger(name: str) -> logging.Logger:
+    """The logger of one module, a child of `acoustic`."""
+    return logging.getLogger(name if name.startswith("acoustic") else f"acoustic.{name}")
+
+
+def set_up(level: int = logging.INFO, file: str | Path | None = None) -> None:
+    """Send log lines to stderr and, when given, append them to `file`. Called once, by the command line."""
+    logger = logging.getLogger("acoustic")
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if file is not None:
+        handlers.append(logging.FileHandler(file, encoding="utf-8"))
+    for handler in handlers:
+        handler.setFormatter(formatter)
+        logger.addHandler(handler)
+    logger.setLevel(level)
+    logger.propagate = False
+
+
+def progress(items: Iterable[T], description: str, total: int | None = None, unit: str = "utt") -> Iterator[T]:
+    """Pass `items` through, with a progress bar when stderr is a terminal and nothing otherwise."""
+    yield from tqdm(items, desc=description, total=total, unit=unit, disable=not sys.stderr.isatty(), leave=False)
+
+
+def bar(total: int, description: str, unit: str) -> Any:
+    """A progress bar to be updated by hand; silent when stderr is not a terminal."""
+    return tqdm(desc=description, total=total, unit=unit, unit_scale=True, disable=not sys.stderr.isatty(), leave=False)
+
+
+class Tally:
+    """Counts what was done and what was skipped by reason, and fails when too much was skipped.
+
+    Args:
+        what: what is counted, in the plural ("utterances").
+    """
+
+    def __init__(self, what: str = "utterances") -> None:
+        self.what = what
+        self.num_done = 0
+        self.skipped: Counter[str] = Counter()
+        self.examples: dict[str, str] = {}
+        self.skips: list[tuple[str, str, str]] = []
+        self.start = time.monotonic()
+
+    def done(self, count: int = 1) -> None:
+        """Count items that went through."""
+        self.num_done += count
+
+    def skip(self, reason: str, key: str, detail: str = "") -> None:
+        """Count an item left out, under a short `reason`; `key` names it, `detail` says what exactly was wrong."""
+        self.skipped[reason] += 1
+        self.skips.append((reason, key, detail))
+        self.examples.setdefault(reason, f"{key}: {detail}" if detail else key)
+
+    @property
+    def num_skipped(self) -> int:
+        """How many items were skipped, over all reasons."""
+        return sum(self.skipped.values())
+
+    def summary(self, extra: str = "") -> str:
+        """One line: done, skipped by reason, seconds."""
+        reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(self.skipped.items()))
+        parts = [f"done {self.num_done} {self.what}", f"skipped {self.num_skipped}" + (f" ({reasons})" if reasons else "")]
+        if extra:
+            parts.append(extra)
+        parts.append(f"{time.monotonic() - self.start:.1f} s")
+        return ", ".join(parts)
+
+    def check(self, max_skip_fraction: float = 0.05) -> None:
+        """Fail when nothing was done or more than `max_skip_fraction` of the items were skipped.
+
+        Raises:
+            DataError: with the count and one example for each reason.
+        """
+        total = self.num_done + self.num_skipped
+        examples = "; ".join(f"{reason} (e.g. {example})" for reason, example in sorted(self.examples.items()))
+        if self.num_done == 0:
+            raise DataError(f"none of {total} {self.what} could be used" + (f": {examples}" if examples else ""))
+        if self.num_skipped > max_skip_fraction * total:
+            raise DataError(
+                f"{self.num_skipped} of {total} {self.what} skipped, more than {max_skip_fraction:.1%}: {examples}",
+                remedy="mend the data (acoustic doctor lists every fault) or raise max_skip_fraction",
+            )
