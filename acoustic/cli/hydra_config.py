@@ -1,0 +1,97 @@
+"""hydra: config groups and `key=value` overrides composed into the dataclass that owns the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from acoustic.errors import ConfigError
+from acoustic.train.config import TrainConfig
+
+
+# With the dataclass as the first of the defaults, every field can be overridden, whether its group's file names it or not.
+ConfigStore.instance().store(name="schema", node=TrainConfig)
+
+
+def conf_dir() -> Path:
+    """The folder of config groups: inside an installed package, beside the package in a checkout."""
+    packaged = Path(str(resources.files("acoustic"))) / "conf"
+    return packaged if packaged.is_dir() else packaged.parents[1] / "conf"
+
+
+def compose_train_config(overrides: Sequence[str], config_dir: str | None = None) -> TrainConfig:
+    """The training configuration under `overrides`.
+
+    Args:
+        overrides: hydra's syntax: `model.hidden_layers=4`, `model=sigmoid`, `experiment=maas2013`, ...
+        config_dir: a folder of the user's own groups, searched before ours.
+
+    Raises:
+        ConfigError: an unknown key or group, a value of the wrong type or out of range, a missing mandatory key.
+    """
+    return to_train_config(compose_raw("config", overrides, config_dir))
+
+
+def compose_raw(name: str, overrides: Sequence[str], config_dir: str | None = None) -> DictConfig:
+    """conf/`name`.yaml under `overrides`, not yet checked against its dataclass."""
+    searched = [] if config_dir is None else [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"]
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf_dir().resolve()), version_base=None):
+            return compose(name, overrides=[*overrides, *searched])
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_first_lines(error)) from error
+
+
+def to_train_config(raw: DictConfig) -> TrainConfig:
+    """Check a composed configuration against TrainConfig and build it."""
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(TrainConfig), raw)
+        missing = OmegaConf.missing_keys(merged)
+        if missing:
+            raise ConfigError(f"missing: {', '.join(f'{key}=...' for key in sorted(missing))}")
+        config = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise ConfigError(_first_lines(error)) from error
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    assert isinstance(config, TrainConfig)
+    return config
+
+
+def to_yaml(config: TrainConfig) -> str:
+    """The resolved configuration as YAML."""
+    return OmegaConf.to_yaml(OmegaConf.create(config.to_dict()))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A configuration written by `to_yaml`.
+
+    Raises:
+        ConfigError: it is not one.
+    """
+    try:
+        values = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, ValueError, OmegaConfBaseException) as error:
+        raise ConfigError(f"{path}: cannot be read ({_first_lines(error)})") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: not a configuration")
+    return {str(key): value for key, value in values.items()}
+
+
+def _first_lines(error: BaseException) -> str:
+    """The part of a hydra or omegaconf message, and of its cause's, that says what is wrong."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    noise = ("object_type", "reference_type", "set_struct", "To append to your config", "See https", "^")
+    kept = [line for line in lines if not line.startswith(noise)][:4]
+    message = "; ".join(kept).replace("Could not override", "there is no key")
+    return f"{message}; {_first_lines(error.__cause__)}" if isinstance(error.__cause__, OmegaConfBaseException) else message

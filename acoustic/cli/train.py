@@ -1,0 +1,67 @@
+"""`acoustic train`: the frames cache if it is not there yet, then training, then `final.pt`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from acoustic import fsio, log
+from acoustic.cli.hydra_config import compose_train_config, read_yaml, to_yaml
+from acoustic.errors import ConfigError
+from acoustic.train.config import TrainConfig
+from acoustic.train.run import train
+
+HELP = "train a senone classifier (hydra overrides: key=value, group=choice)"
+EXAMPLE = (
+    "acoustic train exp_dir=exp/relu train.data_dir=data/train train.ali_dir=exp/tri3_ali \\\n"
+    "    dev.data_dir=data/dev dev.ali_dir=exp/tri3_ali_dev model.hidden_layers=6 model.dropout=0.2"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """hydra's overrides, and where else to look for config groups."""
+    parser.add_argument("overrides", nargs="*", help="hydra overrides, such as model=sigmoid optim.learning_rate=0.05")
+    parser.add_argument("--config-dir", help="a folder with config groups of your own, e.g. DIR/experiment/mine.yaml")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train, or go on where an interrupted run of the same configuration stopped."""
+    config = compose_train_config(args.overrides, args.config_dir)
+    claim_exp_dir(config)
+    log.set_up(file=Path(config.exp_dir) / "train.log")
+    train(config)
+
+
+def claim_exp_dir(config: TrainConfig) -> None:
+    """Write exp_dir/config.yaml, or check that what is there is the same run.
+
+    Raises:
+        ConfigError: exp_dir belongs to a run of another configuration; names the keys that differ.
+    """
+    path = Path(config.exp_dir) / "config.yaml"
+    if path.exists():
+        there = TrainConfig(exp_dir=config.exp_dir).to_dict() | read_yaml(path)
+        differing = sorted(different_keys(there, config.to_dict()))
+        if differing:
+            raise ConfigError(
+                f"{config.exp_dir} holds a run of another configuration: {', '.join(differing)} differ; "
+                "choose another exp_dir, or remove that one to start anew"
+            )
+        return
+    fsio.write_text(path, to_yaml(config))
+
+
+def different_keys(one: object, other: object, prefix: str = "") -> list[str]:
+    """The dotted keys under which two nested configurations differ, leaving out where and how fast a run computes."""
+    if prefix in ("exp_dir", "data.cache_dir", "data.num_jobs") or (
+        prefix.startswith("runtime.") and prefix not in ("runtime.precision", "runtime.deterministic")
+    ):
+        return []
+    if isinstance(one, dict) and isinstance(other, dict):
+        keys = sorted(set(one) | set(other))
+        return [
+            name
+            for key in keys
+            for name in different_keys(one.get(key), other.get(key), f"{prefix}.{key}" if prefix else key)
+        ]
+    return [] if one == other else [f"{prefix} ({one} there, {other} now)"]

@@ -1,0 +1,148 @@
+"""A trained model at work: features in, log posteriors or scaled likelihoods out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from acoustic.decode.priors import PRIOR_FLOOR, log_priors
+from acoustic.errors import ConfigError, DataError
+from acoustic.features.fbank import Fbank, FbankOptions
+from acoustic.features.frontend import Frontend
+from acoustic.nn.bundle import Bundle, load_bundle
+
+# Frames given to the network in one go; enough to fill a device, little enough to stay in a CPU's cache.
+BLOCK_FRAMES = 4096
+
+
+class AcousticModel:
+    """A bundle ready to use: front end, network and priors on one device.
+
+    Args:
+        bundle: what training wrote.
+        device: where to compute.
+        dtype: float32, or bfloat16 to run the matrix products of the network in it.
+        prior_scale: factor on the log priors (Kaldi's --prior-scale).
+        prior_floor: relative frequency below which a pdf is disabled.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        prior_scale: float = 1.0,
+        prior_floor: float = PRIOR_FLOOR,
+    ) -> None:
+        self.bundle, self.device, self.dtype = bundle, torch.device(device), dtype
+        self.frontend = Frontend.from_config(bundle.frontend_config, bundle.feat_dim)
+        self.frontend.load_state_dict(bundle.frontend_state)
+        self.frontend.to(self.device).eval()
+        self.classifier = bundle.classifier.to(self.device).eval()
+        self.scaled_log_priors = prior_scale * log_priors(bundle.pdf_counts, prior_floor).to(self.device)
+
+    @classmethod
+    def load(cls, path: str | Path, **options: object) -> AcousticModel:
+        """Load `final.pt` or the exp_dir that holds it; options as for the class.
+
+        Raises:
+            CheckpointError: no such file, or damaged.
+        """
+        return cls(load_bundle(path), **options)  # type: ignore[arg-type]
+
+    @property
+    def num_pdfs(self) -> int:
+        """Columns of the loglikes."""
+        return self.classifier.num_pdfs
+
+    @torch.inference_mode()
+    def log_posteriors(self, utterances: Sequence[Tensor]) -> list[Tensor]:
+        """log p(pdf | frame) of utterances given as base frames (Frontend.per_utterance).
+
+        Several utterances share each pass through the network; no frame sees another utterance.
+
+        Args:
+            utterances: each [T, base_dim], T >= 1.
+
+        Returns:
+            for each, float32 [T, num_pdfs].
+        """
+        frames = torch.cat([base.to(self.device) for base in utterances])
+        lengths = torch.tensor([len(base) for base in utterances], device=self.device)
+        begin = torch.repeat_interleave(lengths.cumsum(0) - lengths, lengths)
+        end = torch.repeat_interleave(lengths.cumsum(0), lengths)
+        index = torch.arange(len(frames), device=self.device)
+        blocks = []
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            for block in index.split(BLOCK_FRAMES):
+                inputs = self.frontend.window(frames, block, block - begin[block], end[block] - 1 - block)
+                blocks.append(self.classifier.log_posteriors(inputs))
+        return list(torch.cat(blocks).split(lengths.tolist()))
+
+    def loglikes(self, utterances: Sequence[Tensor]) -> list[Tensor]:
+        """Scaled likelihoods log p(pdf | frame) - prior_scale * log p(pdf), up to a constant of each frame.
+
+        What `nnet-forward --no-softmax --class-frame-counts` gives Kaldi's decoders; the acoustic scale is theirs to
+        apply. Arguments and shapes as for `log_posteriors`.
+        """
+        return [posteriors - self.scaled_log_priors for posteriors in self.log_posteriors(utterances)]
+
+    def loglikes_of_feats(self, feats: Tensor | np.ndarray, cmvn_stats: Tensor | None = None) -> Tensor:
+        """Scaled likelihoods of one utterance's features.
+
+        Args:
+            feats: [T, feat_dim].
+            cmvn_stats: [2, feat_dim + 1] of the speaker, for a model trained with speaker CMVN; the utterance's own when
+                not given.
+
+        Returns:
+            float32 [T, num_pdfs].
+        """
+        feats = torch.as_tensor(feats)
+        if cmvn_stats is None and self.frontend.config.needs_cmvn_stats:
+            from acoustic.features.cmvn import cmvn_stats as accumulate_stats
+
+            cmvn_stats = accumulate_stats(feats)
+        base = self.frontend.per_utterance(feats.to(self.device), cmvn_stats)
+        return self.loglikes([base])[0]
+
+    def loglikes_of_waveform(self, samples: Tensor | np.ndarray, sample_frequency: float) -> Tensor:
+        """Scaled likelihoods of one waveform, for a model trained on features whose options it knows.
+
+        Args:
+            samples: [num_samples] on the scale of 16-bit integers, as features.audio.read_audio gives them.
+            sample_frequency: samples per second.
+
+        Returns:
+            float32 [T, num_pdfs].
+
+        Raises:
+            ConfigError: the model does not know its features' options, or they are for another rate.
+            DataError: audio shorter than a frame.
+        """
+        options = self.bundle.fbank_options
+        if options is None:
+            raise ConfigError("this model was trained without features.fbank_config: give it features, not audio")
+        fbank = FbankOptions(**{**options, "dither": 0.0})
+        if fbank.sample_frequency != sample_frequency:
+            raise ConfigError(f"audio of {sample_frequency:g} Hz given to a model of {fbank.sample_frequency:g} Hz")
+        feats = Fbank(fbank)([torch.as_tensor(samples, dtype=torch.float32)])[0]
+        if len(feats) == 0:
+            raise DataError(f"{len(samples)} samples are less than one frame")
+        return self.loglikes_of_feats(feats)
+
+
+def by_frames(utterances: Iterable[tuple[str, Tensor]], max_frames: int = 4 * BLOCK_FRAMES) -> Iterator[list[tuple[str, Tensor]]]:
+    """Group consecutive utterances (id, [T, D]) so that each group holds about `max_frames` frames."""
+    group: list[tuple[str, Tensor]] = []
+    for utt, base in utterances:
+        group.append((utt, base))
+        if sum(len(frames) for _, frames in group) >= max_frames:
+            yield group
+            group = []
+    if group:
+        yield group

@@ -1,0 +1,134 @@
+"""The senone classifier: a stack of fully connected hidden layers under a softmax over pdf ids."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from acoustic.nn.activations import ACTIVATIONS, SATURATING, make_activation
+from acoustic.nn.dropout import Dropout
+
+
+@dataclass(kw_only=True)
+class ClassifierConfig:
+    """Shape and regularisation of the network.
+
+    Raises ValueError, naming the field, when a value is out of range.
+    """
+
+    hidden_layers: int = 4
+    hidden_dim: int = 1024  # units of each hidden layer
+    hidden_dims: list[int] | None = None  # a width for each layer; overrides the two above
+    activation: str = "relu"
+    negative_slope: float = 0.01  # of leaky_relu; prelu starts from it
+    input_dropout: float = 0.0  # rate on the network's input
+    dropout: float = 0.0  # rate on each hidden layer's output
+    dropouts: list[float] | None = None  # a rate for each hidden layer; overrides `dropout`
+    norm: str = "none"  # none, batch or layer, before each activation
+    init: str = "auto"  # he, glorot, or auto: he for rectifiers, glorot for sigmoid and tanh
+
+    def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"model.activation={self.activation!r}: choose one of {', '.join(ACTIVATIONS)}")
+        if self.norm not in ("none", "batch", "layer"):
+            raise ValueError(f"model.norm={self.norm!r}: choose none, batch or layer")
+        if self.init not in ("auto", "he", "glorot"):
+            raise ValueError(f"model.init={self.init!r}: choose auto, he or glorot")
+        if self.hidden_layers < 0 or min(self.widths, default=1) < 1:
+            raise ValueError("model.hidden_layers must not be negative and every hidden width at least 1")
+        if len(self.rates) != len(self.widths):
+            raise ValueError(f"model.dropouts names {len(self.rates)} rates for {len(self.widths)} hidden layers")
+        if any(not 0.0 <= rate < 1.0 for rate in [self.input_dropout, *self.rates]):
+            raise ValueError("model dropout rates must lie in [0, 1)")
+
+    @property
+    def widths(self) -> list[int]:
+        """Units of each hidden layer."""
+        return list(self.hidden_dims) if self.hidden_dims is not None else [self.hidden_dim] * self.hidden_layers
+
+    @property
+    def rates(self) -> list[float]:
+        """Dropout rate of each hidden layer."""
+        return list(self.dropouts) if self.dropouts is not None else [self.dropout] * len(self.widths)
+
+
+class HiddenLayer(nn.Module):
+    """Affine map, normalisation, activation, dropout: [B, in_dim] -> [B, dim]."""
+
+    def __init__(self, in_dim: int, dim: int, config: ClassifierConfig, rate: float) -> None:
+        super().__init__()
+        affine_dim = 2 * dim if config.activation == "maxout" else dim
+        self.affine = nn.Linear(in_dim, affine_dim)
+        norms = {"none": nn.Identity, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+        self.norm = norms[config.norm](affine_dim)
+        self.activation = make_activation(config.activation, config.negative_slope, dim)
+        self.dropout = Dropout(rate)
+
+    def pre_activation(self, x: Tensor) -> Tensor:
+        """What the activation sees: [B, in_dim] -> [B, dim] (maxout: [B, 2 * dim])."""
+        return self.norm(self.affine(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, in_dim] -> [B, dim]."""
+        return self.dropout(self.activation(self.pre_activation(x)))
+
+
+class SenoneClassifier(nn.Module):
+    """Maps network inputs to one logit per pdf id.
+
+    Args:
+        config: shape and regularisation.
+        input_dim: values per frame after splicing.
+        num_pdfs: senones.
+    """
+
+    def __init__(self, config: ClassifierConfig, input_dim: int, num_pdfs: int) -> None:
+        super().__init__()
+        self.config, self.input_dim, self.num_pdfs = config, input_dim, num_pdfs
+        self.input_dropout = Dropout(config.input_dropout)
+        dims = [input_dim, *config.widths]
+        self.hidden = nn.ModuleList(
+            HiddenLayer(in_dim, dim, config, rate)
+            for (in_dim, dim), rate in zip(pairwise(dims), config.rates, strict=True)
+        )
+        self.output = nn.Linear(dims[-1], num_pdfs)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights from torch's default generator; biases start at zero.
+
+        He et al. 2015 (normal, variance 2 / fan_in) for rectifiers, Glorot & Bengio 2010 (uniform within
+        sqrt(6 / (fan_in + fan_out))) for squashing units, as Maas et al. 2013 use. The output layer is always
+        Glorot's: no rectifier follows it.
+        """
+        he = self.config.init == "he" or (self.config.init == "auto" and self.config.activation not in SATURATING)
+        for layer in self.hidden:
+            weight = layer.affine.weight
+            if he:
+                nn.init.normal_(weight, std=math.sqrt(2.0 / weight.shape[1]))
+            else:
+                nn.init.xavier_uniform_(weight)
+            nn.init.zeros_(layer.affine.bias)
+        nn.init.xavier_uniform_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Network inputs [B, input_dim] -> logits [B, num_pdfs]."""
+        x = self.input_dropout(x)
+        for layer in self.hidden:
+            x = layer(x)
+        return self.output(x)
+
+    @torch.no_grad()
+    def log_posteriors(self, x: Tensor) -> Tensor:
+        """Network inputs [B, input_dim] -> log p(pdf | frame) [B, num_pdfs], float32."""
+        return torch.log_softmax(self(x).float(), dim=-1)
+
+    @property
+    def num_parameters(self) -> int:
+        """Trainable weights and biases."""
+        return sum(parameter.numel() for parameter in self.parameters())

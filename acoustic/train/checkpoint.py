@@ -1,0 +1,108 @@
+"""Checkpoints: complete or absent, verified before they are believed.
+
+A checkpoint is a folder `step-000001234` with `state.pt` and `manifest.json` (size and SHA-256 of every file, written
+last). It is made under another name, flushed and renamed (fsio.atomic_dir), so a kill at any moment leaves either the
+whole checkpoint or none.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from acoustic import fsio
+from acoustic.errors import CheckpointError, DataError
+from acoustic.log import get_logger
+from acoustic.nn.bundle import load_weights_only
+
+logger = get_logger(__name__)
+NAME = re.compile(r"step-(\d{9})")
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        directory: where they lie; made when the first is saved.
+        keep: how many of the newest are kept, beside the best.
+    """
+
+    def __init__(self, directory: str | Path, keep: int = 3) -> None:
+        self.directory = Path(directory)
+        self.keep = keep
+
+    def path(self, step: int) -> Path:
+        """The folder of the checkpoint saved after update `step`."""
+        return self.directory / f"step-{step:09d}"
+
+    def steps(self) -> list[int]:
+        """The steps that have a checkpoint, valid or not, in rising order."""
+        if not self.directory.is_dir():
+            return []
+        matches = (NAME.fullmatch(item.name) for item in self.directory.iterdir())
+        return sorted(int(match[1]) for match in matches if match)
+
+    def save(self, step: int, state: dict[str, Any], best_step: int | None) -> None:
+        """Save `state` (tensors and plain values) as the checkpoint of `step`, then drop the old ones.
+
+        Raises:
+            DataError: the disk is full or fails; the earlier checkpoints are untouched.
+        """
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        with fsio.atomic_dir(self.path(step)) as folder:
+            (folder / "state.pt").write_bytes(buffer.getbuffer())
+            manifest = {"step": step, "files": {"state.pt": _digest(folder / "state.pt")}}
+            fsio.write_json(folder / "manifest.json", manifest)
+        kept = {*self.steps()[-self.keep :], best_step}
+        for old in set(self.steps()) - kept:
+            shutil.rmtree(self.path(old))
+
+    def load(self, step: int) -> dict[str, Any]:
+        """Read the checkpoint of `step` after checking it against its manifest.
+
+        Raises:
+            CheckpointError: it is missing, incomplete or damaged.
+        """
+        folder = self.path(step)
+        try:
+            manifest = fsio.read_json(folder / "manifest.json")
+            sound = all(_digest(folder / name) == digest for name, digest in manifest["files"].items())
+        except (DataError, OSError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{folder}: the manifest or a file it names cannot be read ({error})") from error
+        if not sound:
+            raise CheckpointError(f"{folder}: a file's size or SHA-256 differs from the manifest")
+        return load_weights_only(folder / "state.pt")
+
+    def load_newest(self) -> dict[str, Any] | None:
+        """The newest valid checkpoint; None when the run has none at all. Damaged ones are skipped with a warning.
+
+        Raises:
+            CheckpointError: there are checkpoints, and every one is damaged.
+        """
+        steps = self.steps()
+        for step in reversed(steps):
+            try:
+                state = self.load(step)
+                if state["best_step"] != step:
+                    self.load(state["best_step"])  # a rejected interval goes back to it
+                return state
+            except CheckpointError as error:
+                logger.warning("checkpoint skipped: %s", error)
+        if steps:
+            raise CheckpointError(f"{self.directory}: every checkpoint is damaged; remove the folder to start anew")
+        return None
+
+    def clear_unfinished(self) -> None:
+        """Remove what a killed run left half written."""
+        for item in self.directory.glob(".step-*"):
+            shutil.rmtree(item)
+
+
+def _digest(path: Path) -> dict[str, Any]:
+    return {"size": path.stat().st_size, "sha256": fsio.sha256_file(path)}

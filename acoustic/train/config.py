@@ -1,0 +1,131 @@
+"""The configuration of a training run: one dataclass for each config group that no other room owns, and the whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from acoustic.features.config import FrontendConfig
+from acoustic.nn.classifier import ClassifierConfig
+from acoustic.train.optim import OptimConfig
+from acoustic.train.schedule import ScheduleConfig
+
+
+def _as_list(value: Any) -> list[str]:
+    return [] if value is None else [str(item) for item in value] if isinstance(value, list | tuple) else [str(value)]
+
+
+@dataclass(kw_only=True)
+class TrainData:
+    """Training data: one data directory and its alignments, or lists of them, pairwise."""
+
+    data_dir: Any = None
+    ali_dir: Any = None
+
+    def __post_init__(self) -> None:
+        self.data_dir, self.ali_dir = _as_list(self.data_dir), _as_list(self.ali_dir)
+        if len(self.data_dir) != len(self.ali_dir):
+            raise ValueError("data_dir and ali_dir must be as many of one as of the other")
+
+
+@dataclass(kw_only=True)
+class DevData(TrainData):
+    """Dev data; where none is given, a part of the training data is held out."""
+
+    hold_out: str = "speaker"  # whole speakers, or utterance
+    fraction: float = 0.1  # of speakers or utterances
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hold_out not in ("speaker", "utterance"):
+            raise ValueError(f"dev.hold_out={self.hold_out!r}: choose speaker or utterance")
+        if not 0 < self.fraction < 1:
+            raise ValueError("dev.fraction must lie between 0 and 1")
+
+
+@dataclass(kw_only=True)
+class DataConfig:
+    """The frames cache and the batches."""
+
+    batch_size: int = 256
+    eval_batch_size: int = 2048
+    cache_dir: str | None = None  # null: exp_dir/cache
+    dtype: str = "float16"  # of cached frames: float16 or float32
+    length_tolerance: int = 5  # frames by which features and alignments may differ; Kaldi's --length-tolerance
+    max_skip_fraction: float = 0.05  # a larger share of unusable utterances fails the run
+    num_jobs: int = 1  # processes that build the cache
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.eval_batch_size < 1 or self.num_jobs < 1:
+            raise ValueError("data.batch_size, data.eval_batch_size and data.num_jobs must be at least 1")
+        if self.dtype not in ("float16", "float32"):
+            raise ValueError(f"data.dtype={self.dtype!r}: choose float16 or float32")
+
+
+@dataclass(kw_only=True)
+class RuntimeConfig:
+    """Where and how a run computes, and how often it saves."""
+
+    device: str = "auto"  # cpu, cuda, cuda:1, ...; auto: cuda when there is one
+    precision: str = "auto"  # fp32, tf32, bf16; auto: bf16 where the device gains from it
+    num_threads: int | None = None  # of the CPU; null: all cores
+    deterministic: bool = True  # only operations that give the same bits every time
+    checkpoint_minutes: float = 10.0
+    keep_checkpoints: int = 3  # the newest, beside the best
+    workers: int = 1  # threads that assemble batches ahead; the result does not depend on it
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("auto", "fp32", "tf32", "bf16"):
+            raise ValueError(f"runtime.precision={self.precision!r}: choose auto, fp32, tf32 or bf16")
+        if self.keep_checkpoints < 2:
+            raise ValueError("runtime.keep_checkpoints must be at least 2: the newest may turn out damaged")
+
+
+@dataclass(kw_only=True)
+class FeaturesConfig(FrontendConfig):
+    """The front end, with what the model must remember of how its features were made."""
+
+    fbank_config: str | None = None  # the fbank.conf of the features, so that the model can read audio
+    kaldi_dir: str | None = None  # a Kaldi experiment whose cmvn_opts, delta_opts, final.mat, splice_opts are taken
+
+
+@dataclass(kw_only=True)
+class TrainConfig:
+    """Everything a training run is made of. `exp_dir` and `runtime` do not change what is computed."""
+
+    exp_dir: str
+    seed: int = 1
+    train: TrainData = field(default_factory=TrainData)
+    dev: DevData = field(default_factory=DevData)
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
+    model: ClassifierConfig = field(default_factory=ClassifierConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+    def __post_init__(self) -> None:
+        if not self.exp_dir:
+            raise ValueError("exp_dir must be given")
+        if not self.train.data_dir:
+            raise ValueError("train.data_dir=... and train.ali_dir=... must be given")
+        if not 0 <= self.seed < 2**31:
+            raise ValueError("seed must lie in [0, 2^31)")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain values."""
+        return dataclasses.asdict(self)
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the result: everything but where it is written and how it is run."""
+        values = self.to_dict()
+        del values["exp_dir"], values["data"]["cache_dir"], values["data"]["num_jobs"]
+        values["runtime"] = {key: values["runtime"][key] for key in ("precision", "deterministic")}
+        return values
+
+    def fingerprint(self) -> str:
+        """SHA-256 of `identity`."""
+        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()

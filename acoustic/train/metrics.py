@@ -1,0 +1,83 @@
+"""`metrics.jsonl`, one line per dev evaluation, and the learning curves drawn from it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from acoustic import fsio
+from acoustic.errors import DataError
+
+
+class Metrics:
+    """An append-only file of JSON lines that a resumed run can cut back to where its checkpoint stood.
+
+    Nothing that differs between two equal runs (times, speeds) belongs here: a resumed run must leave the same bytes as
+    an unbroken one. Speeds go to a file of their own.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Add one line, flushed to the disk.
+
+        Raises:
+            DataError: the disk is full or fails.
+        """
+        try:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise fsio.write_failed(self.path, error) from error
+
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def truncate(self, size: int) -> None:
+        """Drop what came after the checkpoint.
+
+        Raises:
+            DataError: the file is shorter than the checkpoint says.
+        """
+        if self.size() < size:
+            raise DataError(f"is shorter than its checkpoint says ({self.size()} < {size} bytes)", path=self.path)
+        if self.path.exists():
+            os.truncate(self.path, size)
+
+    def read(self) -> list[dict[str, Any]]:
+        """All lines."""
+        if not self.path.exists():
+            return []
+        return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
+
+
+def draw_curves(records: list[dict[str, Any]], path: str | Path) -> None:
+    """Draw cross-entropy and frame accuracy of train and dev over epochs into a PNG."""
+    # Only here, since matplotlib takes longer to import than a small net to train for an epoch.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, 2)
+    quantities = (("loss", "cross-entropy [nats per frame]", 1), ("accuracy", "frame accuracy [%]", 100))
+    for axis, (quantity, label, factor) in zip(axes, quantities, strict=True):
+        for name in ("train", "dev"):
+            key = f"{name}_{quantity}"
+            points = [(record["epoch"], factor * record[key]) for record in records if record.get(key) is not None]
+            if points:
+                axis.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name)
+        axis.set(xlabel="epoch", ylabel=label)
+        axis.grid(alpha=0.3)
+        axis.legend()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    with fsio.atomic_write(path) as file:
+        file.write(buffer.getvalue())
