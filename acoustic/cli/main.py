@@ -25,6 +25,8 @@ VERBS = {
     "decode": "decode",
     "score": "score",
     "prepare-lang": "prepare_lang",
+    "ngram": "ngram",
+    "arpa2fst": "arpa2fst",
     "perturb": "perturb",
     "info": "info",
 }

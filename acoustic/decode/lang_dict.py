@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from acoustic.decode.lang_text import read_fields
 from acoustic.errors import DataError
 
 FORBIDDEN_WORDS = ("<eps>", "<s>", "</s>", "#0")
 # Phones written like this would be taken for disambiguation symbols, word positions or epsilon.
 FORBIDDEN_PHONE = re.compile(r"#|.*_[BEIS]$|<eps>$")
-UNUSUAL_SPACE = re.compile(r"[^\S \t\n]")
 
 
 @dataclass(frozen=True)
@@ -98,36 +98,6 @@ class Dictionary:
             silence_model=silence_model,
             word_boundary=read_word_boundary(path / "word_boundary.txt"),
         )
-
-
-def read_fields(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number from 1, fields) of a UTF-8 text file whose fields stand apart by spaces and tabs.
-
-    Raises:
-        DataError: the file cannot be read, has an empty line, a carriage return or another unusual space.
-    """
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})", path=path) from error
-    except UnicodeDecodeError as error:
-        raise DataError("is not UTF-8", path=path, byte=error.start) from error
-    unusual = UNUSUAL_SPACE.search(text)
-    if unusual:
-        raise DataError(
-            f"character {unusual[0]!r} is neither space, tab nor newline",
-            path=path,
-            line=text.count("\n", 0, unusual.start()) + 1,
-            remedy="remove it (carriage returns: dos2unix)",
-        )
-    lines = text.split("\n")
-    if lines[-1] == "":
-        lines.pop()
-    for number, line in enumerate(lines, 1):
-        fields = line.split()
-        if not fields:
-            raise DataError("empty line", path=path, line=number)
-        yield number, fields
 
 
 def read_phone_lists(path: Path) -> list[list[str]]:
