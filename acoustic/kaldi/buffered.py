@@ -126,7 +126,7 @@ class BufferedSource:
         elif num_bytes > MAX_BLIND_BYTES:
             return np.frombuffer(self._read_blindly(num_bytes), kind)
         array = np.empty(count, kind)
-        self._fill(memoryview(array).cast("B"))
+        self._fill(array.view(np.uint8).data)
         return array
 
     def _check_left(self, num_bytes: int, num_left: int) -> None:
@@ -174,7 +174,9 @@ class BufferedSource:
                 failure = self._source.close()
             except READ_FAILURES as error:
                 return self._read_failed(error)
-        return self.error(failure or problem, "it was cut short" if failure is None else problem, byte)
+        if failure is not None:
+            return self.error(f"{problem}: {failure}", byte=byte)
+        return self.error(problem, "it was cut short or damaged", byte)
 
     def _grow(self) -> bool:
         """Append more of the source to the buffer; False at the end. Doubling keeps long scans linear."""

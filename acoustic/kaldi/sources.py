@@ -147,6 +147,11 @@ class GzipSource(StreamSource):
             raise EOFError("a gzip file has at least 18 bytes, this one has none")
         return super().readinto(view)
 
+    def close(self) -> str | None:
+        """Read to the end, so that damage behind the last value wanted is found, and close."""
+        drain(self._stream)
+        return super().close()
+
 
 class PipeSource:
     """What a command writes to its standard output. Its exit status is part of the data: nonzero is a failure."""
@@ -166,15 +171,20 @@ class PipeSource:
 
     def close(self) -> str | None:
         """Read to the end, so that the command is not cut off and its status is its own; then judge the status."""
-        view = memoryview(bytearray(1 << 16))
-        while self._stream.readinto(view):
-            pass
+        drain(self._stream)
         self._stream.close()
         return describe_status(self._command, self._process.wait())
 
     def abort(self) -> None:
         """Stop the command."""
         stop_command(self._process, self._stream)
+
+
+def drain(stream: io.RawIOBase | gzip.GzipFile) -> None:
+    """Read a stream to its end and forget it; one that is closed already is at its end."""
+    view = memoryview(bytearray(1 << 16))
+    while not stream.closed and stream.readinto(view):
+        pass
 
 
 def stop_command(process: subprocess.Popen[bytes], stream: io.IOBase | IO[bytes]) -> None:

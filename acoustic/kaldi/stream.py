@@ -13,7 +13,7 @@ import numpy as np
 
 from acoustic.errors import DataError
 from acoustic.kaldi.buffered import BufferedSource
-from acoustic.kaldi.numbers import IntArray, find_bad_integer, parse_integers
+from acoustic.kaldi.numbers import FloatArray, IntArray, find_bad_float, find_bad_integer, parse_floats, parse_integers
 from acoustic.kaldi.sinks import open_writer
 from acoustic.kaldi.sources import READ_FAILURES, ReadName, Source, open_source, parse_rxfilename
 
@@ -209,14 +209,24 @@ class ByteReader(BufferedSource):
         return self.read_array(np.int32, items_per_count * count)
 
     def _read_bracketed(self, separator: bytes = b" ") -> IntArray:
+        text, start = self.read_brackets()
+        return self.integers_of(text.replace(separator, b" "), start)
+
+    def read_brackets(self) -> tuple[bytes, int]:
+        """The text between the `[` that comes next and `]`, and the byte where it begins; consumes the line's end.
+
+        Raises:
+            DataError: there are no such brackets, or the line does not end behind them.
+        """
         self.skip_space()
         start = self.offset
+        if self.at_end():
+            raise self.ends_early("ends where [ should be")
         if self.read(1) != b"[":
             raise self.error("expected [", byte=start)
-        text = self.read_until(b"]")[:-1].replace(separator, b" ")
-        numbers = self.integers_of(text, start + 1)
+        text = self.read_until(b"]")[:-1]
         self.end_line()
-        return numbers
+        return text, start + 1
 
     def integers_of(self, text: bytes, start: int) -> IntArray:
         """The int32s that `text`, which began at byte `start`, holds between white space.
@@ -228,6 +238,18 @@ class ByteReader(BufferedSource):
         if numbers is None:
             index, word = find_bad_integer(text)
             raise self.error(f"expected a 32-bit integer, found {shorten(word)!r}", byte=start + index)
+        return numbers
+
+    def floats_of(self, text: bytes, start: int) -> FloatArray:
+        """The floats that `text`, which began at byte `start`, holds between white space.
+
+        Raises:
+            DataError: something in it is no number or too large for a float; its byte is named.
+        """
+        numbers = parse_floats(text)
+        if numbers is None:
+            index, word = find_bad_float(text)
+            raise self.error(f"expected a number, found {shorten(word)!r}", byte=start + index)
         return numbers
 
 
