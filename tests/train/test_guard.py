@@ -1,0 +1,59 @@
+"""Guards: the flag keeps the weights still, signals only raise a flag."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from acoustic.train.guard import Interrupt, NonFinite
+from acoustic.train.optim import OptimConfig, make_optimizer
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("bad_step", [0, 2])
+def test_weights_are_bit_unchanged_from_the_bad_update_on(name, bad_step):
+    torch.manual_seed(0)
+    weight = torch.nn.Parameter(torch.randn(5, 3))
+    optimizer = make_optimizer(OptimConfig(name=name), [weight])
+    guard = NonFinite(torch.device("cpu"))
+    for step in range(4):
+        before = weight.detach().clone()
+        weight.grad = torch.full_like(weight, float("nan") if step == bad_step else 1.0)
+        guard.update(torch.tensor(1.0), weight.grad.norm(), step)
+        optimizer.found_inf = guard.found_inf
+        optimizer.step()
+        assert torch.equal(before, weight) == (step >= bad_step)
+    assert guard.bad_step() == bad_step
+    for state in optimizer.state[weight].values():
+        assert bool(torch.isfinite(torch.as_tensor(state)).all())
+
+
+def test_infinite_loss_is_bad_too():
+    guard = NonFinite(torch.device("cpu"))
+    guard.update(torch.tensor(1.0), torch.tensor(1.0), 0)
+    assert guard.bad_step() is None
+    guard.update(torch.tensor(float("inf")), torch.tensor(1.0), 1)
+    guard.update(torch.tensor(1.0), torch.tensor(float("nan")), 2)
+    assert guard.bad_step() == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_first_signal_asks(number):
+    before = signal.getsignal(number)
+    with Interrupt() as interrupt:
+        os.kill(os.getpid(), number)
+        assert interrupt.requested
+    assert signal.getsignal(number) == before
+
+
+def test_second_signal_leaves_at_once():
+    script = (
+        "import os, signal\nfrom acoustic.train.guard import Interrupt\n"
+        "with Interrupt():\n os.kill(os.getpid(), signal.SIGTERM)\n os.kill(os.getpid(), signal.SIGTERM)\n"
+        "print('still here')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (143, "")
