@@ -22,13 +22,13 @@ class NonFinite:
     host; the flag stays up, so that whenever the host looks, the weights are those before the bad update.
 
     Attributes:
-        found_inf: float32 [1], 0 or 1.
-        first_step: int64 [1], the first bad update, -1 for none.
+        found_inf: float32 scalar, 0 or 1.
+        first_step: int64 scalar, the first bad update, -1 for none.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.found_inf = torch.zeros(1, device=device)
-        self.first_step = torch.full((1,), -1, dtype=torch.int64, device=device)
+        self.found_inf = torch.zeros((), device=device)
+        self.first_step = torch.full((), -1, dtype=torch.int64, device=device)
 
     def update(self, loss: Tensor, gradient_norm: Tensor, step: int) -> None:
         """Look at update `step` before it happens."""
