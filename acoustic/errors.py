@@ -60,7 +60,7 @@ class TrainingError(AcousticError):
     exit_code = 5
 
 
-class Preempted(AcousticError):
+class PreemptedError(AcousticError):
     """Training stopped by SIGTERM or SIGUSR1 after saving a checkpoint (exit status 143)."""
 
     exit_code = 143

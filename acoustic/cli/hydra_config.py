@@ -17,8 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from acoustic.errors import ConfigError
 from acoustic.train.config import TrainConfig
 
-
-# With the dataclass as the first of the defaults, every field can be overridden, whether its group's file names it or not.
+# With the dataclass first among the defaults, every field can be overridden, whether its group's file names it or not.
 ConfigStore.instance().store(name="schema", node=TrainConfig)
 
 
@@ -94,4 +93,8 @@ def _first_lines(error: BaseException) -> str:
     noise = ("object_type", "reference_type", "set_struct", "To append to your config", "See https", "^")
     kept = [line for line in lines if not line.startswith(noise)][:4]
     message = "; ".join(kept).replace("Could not override", "there is no key")
-    return f"{message}; {_first_lines(error.__cause__)}" if isinstance(error.__cause__, OmegaConfBaseException) else message
+    return (
+        f"{message}; {_first_lines(error.__cause__)}"
+        if isinstance(error.__cause__, OmegaConfBaseException)
+        else message
+    )

@@ -42,7 +42,11 @@ class Parser(argparse.ArgumentParser):
 
 def usage() -> str:
     """The text of `acoustic --help`."""
-    lines = [f"acoustic {acoustic.__version__}: hybrid DNN-HMM acoustic models on Kaldi data", "", "usage: acoustic VERB ..."]
+    lines = [
+        f"acoustic {acoustic.__version__}: hybrid DNN-HMM acoustic models on Kaldi data",
+        "",
+        "usage: acoustic VERB ...",
+    ]
     for verb, module in VERBS.items():
         lines.append(f"  {verb:13s} {importlib.import_module(f'acoustic.cli.{module}').HELP}")
     lines.append("\n`acoustic VERB --help` shows a verb's options and an example.")

@@ -40,15 +40,16 @@ def add_dataclass_options(parser: argparse.ArgumentParser, owner: type, group: s
     target = parser.add_argument_group(group) if group else parser
     for field in dataclasses.fields(owner):
         kind = _value_type(hints[field.name])
-        target.add_argument(
+        shown = str(field.default).lower() if kind is parse_bool else field.default
+        option = target.add_argument(
             f"--{field.name.replace('_', '-')}",
             dest=field.name,
             type=kind,
             default=field.default,
-            # `--flag` alone means true, as in Kaldi.
-            **({"nargs": "?", "const": True} if kind is parse_bool else {}),
-            help=f"{field.metadata.get('help', '')} (default: {str(field.default).lower() if kind is parse_bool else field.default})",
+            help=f"{field.metadata.get('help', '')} (default: {shown})",
         )
+        if kind is parse_bool:  # `--flag` alone means true, as in Kaldi
+            option.nargs, option.const = "?", True
 
 
 def dataclass_from_args(owner: type[T], args: argparse.Namespace) -> T:

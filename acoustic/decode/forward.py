@@ -96,8 +96,8 @@ class AcousticModel:
 
         Args:
             feats: [T, feat_dim].
-            cmvn_stats: [2, feat_dim + 1] of the speaker, for a model trained with speaker CMVN; the utterance's own when
-                not given.
+            cmvn_stats: [2, feat_dim + 1] of the speaker, for a model trained with speaker CMVN; the utterance's own
+                when not given.
 
         Returns:
             float32 [T, num_pdfs].
@@ -136,7 +136,9 @@ class AcousticModel:
         return self.loglikes_of_feats(feats)
 
 
-def by_frames(utterances: Iterable[tuple[str, Tensor]], max_frames: int = 4 * BLOCK_FRAMES) -> Iterator[list[tuple[str, Tensor]]]:
+def by_frames(
+    utterances: Iterable[tuple[str, Tensor]], max_frames: int = 4 * BLOCK_FRAMES
+) -> Iterator[list[tuple[str, Tensor]]]:
     """Group consecutive utterances (id, [T, D]) so that each group holds about `max_frames` frames."""
     group: list[tuple[str, Tensor]] = []
     for utt, base in utterances:

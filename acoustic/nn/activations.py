@@ -49,7 +49,7 @@ class GaafTanh(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[..., D] -> [..., D]."""
         value = torch.tanh(x.detach())
-        return GradientAcceleration.apply(x, value, 1 - value * value, torch.exp(-x.detach() ** 2 / self.width))
+        return GradientAcceleration.apply(x, value, 1 - value * value, torch.exp(-(x.detach() ** 2) / self.width))
 
 
 class GaafReLU(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -91,7 +92,7 @@ class SenoneClassifier(nn.Module):
         self.config, self.input_dim, self.num_pdfs = config, input_dim, num_pdfs
         self.input_dropout = Dropout(config.input_dropout)
         dims = [input_dim, *config.widths]
-        self.hidden = nn.ModuleList(
+        self.hidden: Iterable[HiddenLayer] = nn.ModuleList(  # type: ignore[assignment]
             HiddenLayer(in_dim, dim, config, rate)
             for (in_dim, dim), rate in zip(pairwise(dims), config.rates, strict=True)
         )
@@ -106,15 +107,19 @@ class SenoneClassifier(nn.Module):
         Glorot's: no rectifier follows it.
         """
         he = self.config.init == "he" or (self.config.init == "auto" and self.config.activation not in SATURATING)
-        for layer in self.hidden:
-            weight = layer.affine.weight
+        for affine in self.hidden_affines:
             if he:
-                nn.init.normal_(weight, std=math.sqrt(2.0 / weight.shape[1]))
+                nn.init.normal_(affine.weight, std=math.sqrt(2.0 / affine.in_features))
             else:
-                nn.init.xavier_uniform_(weight)
-            nn.init.zeros_(layer.affine.bias)
+                nn.init.xavier_uniform_(affine.weight)
+            nn.init.zeros_(affine.bias)
         nn.init.xavier_uniform_(self.output.weight)
         nn.init.zeros_(self.output.bias)
+
+    @property
+    def hidden_affines(self) -> list[nn.Linear]:
+        """The affine map of each hidden layer."""
+        return [layer.affine for layer in self.hidden]
 
     def forward(self, x: Tensor) -> Tensor:
         """Network inputs [B, input_dim] -> logits [B, num_pdfs]."""

@@ -45,8 +45,8 @@ class NonFinite:
 def write_post_mortem(folder: Path, inputs: Tensor, targets: Tensor, utterances: Sequence[str], note: str) -> None:
     """Write the batch of a bad update and the utterances its frames come from, for someone to look at.
 
-    `batch.pt` holds inputs [B, input_dim] and targets [B]; `utterances.txt` one utterance a line, as its frames stand in
-    the batch; `note.txt` what happened.
+    `batch.pt` holds inputs [B, input_dim] and targets [B]; `utterances.txt` one utterance a line, as its frames stand
+    in the batch; `note.txt` what happened.
     """
     buffer = io.BytesIO()
     torch.save({"inputs": inputs.cpu(), "targets": targets.cpu()}, buffer)

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from acoustic import log
 from acoustic.data.batches import FrameStore
-from acoustic.errors import Preempted, TrainingError
+from acoustic.errors import PreemptedError, TrainingError
 from acoustic.nn.classifier import SenoneClassifier
 from acoustic.train.checkpoint import Checkpoints
 from acoustic.train.config import TrainConfig
@@ -87,7 +87,7 @@ class Trainer:
         """Train to the end of the schedule and leave the best weights in the classifier.
 
         Raises:
-            Preempted: SIGTERM or SIGUSR1 came; a checkpoint was saved.
+            PreemptedError: SIGTERM or SIGUSR1 came; a checkpoint was saved.
             TrainingError: a loss or gradient was not finite, or dev loss diverged.
         """
         self.resume_or_start()
@@ -99,7 +99,9 @@ class Trainer:
                     if interrupt.requested or self.checkpoint_due():
                         self.save()
                     if interrupt.requested:
-                        raise Preempted(f"asked to stop: saved after step {self.position.step}; the same command resumes")
+                        raise PreemptedError(
+                            f"asked to stop: saved after step {self.position.step}; the same command resumes"
+                        )
                 self.stop_if_bad()
                 self.end_interval(time.monotonic() - start, self.position.step - first_step)
         self.restore(self.checkpoints.load(self.position.best_step), weights_only=True)
@@ -217,7 +219,9 @@ class Trainer:
         utterances = self.train_store.utterances(index)
         folder = Path(self.config.exp_dir) / "nonfinite" / f"step-{step:09d}"
         where = "input" if not bool(inputs.isfinite().all()) else "loss or gradient"
-        write_post_mortem(folder, inputs, targets, utterances, f"update {step} of epoch {epoch}: the {where} is not finite")
+        write_post_mortem(
+            folder, inputs, targets, utterances, f"update {step} of epoch {epoch}: the {where} is not finite"
+        )
         raise TrainingError(
             f"the {where} of update {step} is not finite (utterances {', '.join(sorted(set(utterances))[:3])}, ...); "
             f"the weights were not moved. The batch is in {folder}. Try a lower optim.learning_rate, "

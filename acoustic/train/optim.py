@@ -67,9 +67,7 @@ def make_optimizer(config: OptimConfig, parameters: Iterable[nn.Parameter]) -> t
         return optimizer
     beta1, beta2 = config.betas or (0.9, 0.999)
     kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
-    return kind(
-        parameters, lr=config.learning_rate, betas=(beta1, beta2), weight_decay=config.weight_decay, fused=True
-    )
+    return kind(parameters, lr=config.learning_rate, betas=(beta1, beta2), weight_decay=config.weight_decay, fused=True)
 
 
 def set_rates(optimizer: torch.optim.Optimizer, learning_rate: float, momentum: float) -> None:

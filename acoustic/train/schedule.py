@@ -154,7 +154,7 @@ class Newbob(Schedule):
 
 
 class Anneal(Schedule):
-    """Dahl, Sainath & Hinton 2013: divide the rate by `gamma` when dev loss improves too little, a limited number of times.
+    """Dahl, Sainath & Hinton 2013: divide the rate by `gamma` when dev loss improves too little, a few times.
 
     The paper checks every half epoch: set `evals_per_epoch=2`.
     """

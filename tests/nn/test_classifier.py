@@ -41,7 +41,14 @@ def test_initialisation(activation, he):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"activation": "relo"}, {"dropout": 1.0}, {"hidden_layers": -1}, {"dropouts": [0.1]}, {"norm": "x"}, {"init": "x"}],
+    [
+        {"activation": "relo"},
+        {"dropout": 1.0},
+        {"hidden_layers": -1},
+        {"dropouts": [0.1]},
+        {"norm": "x"},
+        {"init": "x"},
+    ],
 )
 def test_config_refuses(wrong):
     with pytest.raises(ValueError, match="model"):
