@@ -22,6 +22,8 @@ from acoustic.log import get_logger
 
 logger = get_logger(__name__)
 
+RESERVED_WORDS = ("<eps>", "#0", "<s>", "</s>")  # in words.txt beside the lexicon's own
+
 
 @dataclass(frozen=True)
 class LangOptions:
@@ -93,9 +95,6 @@ def prepare_lang(dict_dir: str | Path, oov_word: str, lang_dir: str | Path, opti
         *(lang_dir, len(word_ids) - len(RESERVED_WORDS), len(lexicon)),
         *(len(phones.silence) + len(phones.nonsilence), len(disambig)),
     )
-
-
-RESERVED_WORDS = ("<eps>", "#0", "<s>", "</s>")
 
 
 def check_replaceable(lang_dir: Path) -> None:
