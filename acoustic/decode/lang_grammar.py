@@ -161,7 +161,7 @@ class GrammarBuilder:
         final_costs = dict(zip(self._final_log_prob, costs(self._final_log_prob.values()).tolist(), strict=True))
         fst = build_fst(num_states, self._start, arcs, final_costs)
         kaldifst.connect(fst)
-        if fst.num_states == 0:
+        if fst.num_states == 0 or not self._label:
             raise DataError(
                 "no sentence can be made of its n-grams", path=arpa, remedy="is this the ARPA of these words?"
             )

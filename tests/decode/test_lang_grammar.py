@@ -121,6 +121,11 @@ def test_words_outside_the_table_are_counted(tmp_path: Path) -> None:
     assert dict(tally.skipped) == {"word not in the symbol table": 2}
 
 
+def test_a_table_of_other_words_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no sentence can be made"):
+        compiled(BIGRAM, tmp_path, {"<eps>": 0, "x": 1, "#0": 2, "<s>": 3, "</s>": 4})
+
+
 def test_lost_histories_and_misplaced_ends_are_counted(tmp_path: Path) -> None:
     text = BIGRAM.replace("ngram 2=3", "ngram 2=6").replace("\n\\end", "-1 d a\n-1 </s> a\n-1 a <s>\n\n\\end")
     (tmp_path / "lm.arpa").write_text(text)
