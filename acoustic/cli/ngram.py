@@ -13,7 +13,7 @@ from acoustic.kaldi.symbols import SymbolTable
 from acoustic.log import get_logger
 
 HELP = "estimate an n-gram language model (Witten-Bell) from text and write it in ARPA format"
-EXAMPLE = "acoustic ngram --order=3 --utterance-ids --words=data/lang/words.txt data/train/text data/local/lm.arpa"
+EXAMPLE = "acoustic ngram --order=3 --utterance-ids=true --words=data/lang/words.txt data/train/text data/local/lm.arpa"
 
 logger = get_logger(__name__)
 
