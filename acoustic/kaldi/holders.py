@@ -71,7 +71,7 @@ def write_int_vector(file: IO[bytes], values: Sequence[int] | IntArray, binary: 
 
 
 def _read_tokens(reader: ByteReader) -> list[str]:
-    return reader.decode(reader.read_line()).split()
+    return [reader.decode(word) for word in reader.read_line().split()]
 
 
 def _write_tokens(file: IO[bytes], tokens: Sequence[str], binary: bool) -> None:

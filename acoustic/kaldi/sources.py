@@ -25,6 +25,9 @@ from acoustic.errors import DataError
 READ_FAILURES = (OSError, EOFError, zlib.error)
 """What reading a source can raise: the reader turns each into a DataError with its name and byte."""
 
+SECONDS_TO_END = 5.0
+"""How long a command that was asked to end may take before it is killed."""
+
 _OFFSET = re.compile(r"(.+):([0-9]+)")
 
 
@@ -192,7 +195,11 @@ def stop_command(process: subprocess.Popen[bytes], stream: io.IOBase | IO[bytes]
     process.terminate()
     with contextlib.suppress(OSError):
         stream.close()
-    process.wait()
+    try:
+        process.wait(timeout=SECONDS_TO_END)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def shell_command(command: str) -> list[str]:

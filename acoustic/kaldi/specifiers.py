@@ -172,22 +172,23 @@ def read_pairs(rxfilename: str | Path) -> Iterator[tuple[int, str, str]]:
         while not reader.at_end():
             line_number += 1
             try:
-                line = reader.decode(reader.read_line())
+                line = reader.read_line()
+                if b"\0" in line:
+                    raise reader.error("a binary file where text should be")
+                # Split before decoding: only ASCII blanks separate, whatever Unicode calls a space.
+                words = [reader.decode(word) for word in line.rstrip().split(maxsplit=1)]
             except DataError as error:
                 problem = error.problem
                 raise DataError(problem, path=reader.name, line=line_number, remedy=_line_remedy(problem)) from None
-            words = line.split(maxsplit=1)
             if not words:
                 raise DataError("empty line", path=reader.name, line=line_number, remedy="delete it")
-            if "\0" in line:
-                raise DataError("a binary file where text should be", path=reader.name, line=line_number)
-            yield line_number, words[0], words[1].rstrip() if len(words) == 2 else ""
+            yield line_number, words[0], words[1] if len(words) == 2 else ""
 
 
 def _line_remedy(problem: str) -> str:
     if "newline" in problem:
         return "the file was cut short; if it is complete, end it with a newline"
-    return "convert the file to UTF-8"
+    return "convert the file to UTF-8" if "UTF-8" in problem else "is it the right file?"
 
 
 def read_script(rxfilename: str | Path) -> dict[str, ScriptEntry]:

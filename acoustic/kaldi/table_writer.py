@@ -12,7 +12,7 @@ from acoustic.errors import ConfigError, DataError
 from acoustic.kaldi.basic import check_token
 from acoustic.kaldi.holders import kind_of, write_value
 from acoustic.kaldi.sinks import open_writer
-from acoustic.kaldi.specifiers import parse_wspecifier, read_script
+from acoustic.kaldi.specifiers import ScriptEntry, parse_wspecifier, read_script
 
 
 class TableWriter:
@@ -39,6 +39,7 @@ class TableWriter:
         self._stack = contextlib.ExitStack()
         self._archive: IO[bytes] | None = None
         self._script: IO[bytes] | None = None
+        self._targets: dict[str, ScriptEntry] = {}
         self._num_bytes = 0
         self._keys: set[str] = set()
 
