@@ -8,7 +8,7 @@ gives none: whether that is an error is for the caller to say.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,7 +16,7 @@ from acoustic.errors import DataError
 from acoustic.kaldi.holders import Kind, kind_of, read_value
 from acoustic.kaldi.ranges import extract_range
 from acoustic.kaldi.sources import ReadName, parse_rxfilename
-from acoustic.kaldi.specifiers import Rspecifier, ScriptEntry, parse_rspecifier, read_script
+from acoustic.kaldi.specifiers import Rspecifier, ScriptEntry, parse_rspecifier, parse_script_entry, read_script
 from acoustic.kaldi.stream import ByteReader, open_name, open_reader
 from acoustic.kaldi.table_writer import TableWriter
 from acoustic.log import get_logger
@@ -186,9 +186,30 @@ class RandomAccessTable:
 
     def __init__(self, rspecifier: str, kind: str) -> None:
         table, holder = parse_rspecifier(rspecifier), kind_of(kind)
-        self._rspecifier = rspecifier
+        self._name = rspecifier
         self._table: _ScriptTable | _ArchiveTable
-        self._table = _ScriptTable(table, holder) if table.is_script else _ArchiveTable(table, holder)
+        if table.is_script:
+            self._table = _ScriptTable(read_script(table.rxfilename), holder, table.permissive)
+        else:
+            self._table = _ArchiveTable(table, holder)
+
+    @classmethod
+    def from_rxfilenames(cls, rxfilenames: Mapping[str, str], kind: str, name: str) -> Self:
+        """The table that a script with these lines would be, as a data directory holds them.
+
+        Args:
+            rxfilenames: where the value of each key is, perhaps with a range.
+            kind: what the values are.
+            name: what messages call the table.
+
+        Raises:
+            DataError: a range is malformed.
+        """
+        table = cls.__new__(cls)
+        table._name = name
+        entries = {key: parse_script_entry(rxfilename) for key, rxfilename in rxfilenames.items()}
+        table._table = _ScriptTable(entries, kind_of(kind), permissive=False)
+        return table
 
     def __enter__(self) -> Self:
         return self
@@ -214,7 +235,7 @@ class RandomAccessTable:
             DataError: there is none, or it cannot be read.
         """
         if not self._table.has(key):
-            raise DataError("is not in the table", path=self._rspecifier, utt=key, remedy="check which keys it has")
+            raise DataError("is not in the table", path=self._name, utt=key, remedy="check which keys it has")
         return self._table.value(key)
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -227,9 +248,9 @@ class RandomAccessTable:
 
 
 class _ScriptTable:
-    def __init__(self, table: Rspecifier, kind: Kind) -> None:
-        self._entries = read_script(table.rxfilename)
-        self._permissive = table.permissive
+    def __init__(self, entries: dict[str, ScriptEntry], kind: Kind, permissive: bool) -> None:
+        self._entries = entries
+        self._permissive = permissive
         self._values = _ScriptValues(kind)
 
     def has(self, key: str) -> bool:
