@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -101,6 +102,13 @@ def _permutation(size: int, key: str) -> Permutation:
     return Permutation(size, key)
 
 
+class Order(Protocol):
+    """Which frame stands at which position of an epoch."""
+
+    def index(self, positions: Tensor, begin: int, end: int) -> Tensor:
+        """Frame indices (int64) at `positions` (int64 [B], increasing, within begin, ..., end - 1), on their device."""
+
+
 class FrameOrder:
     """All frames of a corpus in one shuffle, each exactly once per epoch.
 
@@ -111,21 +119,17 @@ class FrameOrder:
     """
 
     def __init__(self, seed: int, epoch: int, num_frames: int) -> None:
-        self.num_frames = num_frames
         self._permutation = _permutation(num_frames, f"frames {seed} {epoch}")
 
-    def index(self, positions: Tensor) -> Tensor:
-        """Frame indices (int64) at `positions` (int64 [B], increasing), on the same device."""
+    def index(self, positions: Tensor, begin: int, end: int) -> Tensor:
+        """As `Order.index`."""
         return self._permutation(positions)
 
 
 class SequentialOrder:
     """All frames as they stand in the cache, for evaluation."""
 
-    def __init__(self, num_frames: int) -> None:
-        self.num_frames = num_frames
-
-    def index(self, positions: Tensor) -> Tensor:
+    def index(self, positions: Tensor, begin: int, end: int) -> Tensor:
         """The positions themselves."""
         return positions
 
@@ -134,7 +138,7 @@ def frame_order(
     seed: int, epoch: int, begin: int, end: int, num_frames: int, device: torch.device | str = "cpu"
 ) -> Tensor:
     """Frame indices at the positions begin, ..., end - 1 of an epoch: int64 [end - begin] on `device`."""
-    return FrameOrder(seed, epoch, num_frames).index(torch.arange(begin, end, device=device))
+    return FrameOrder(seed, epoch, num_frames).index(torch.arange(begin, end, device=device), begin, end)
 
 
 class WindowOrder:
@@ -147,6 +151,9 @@ class WindowOrder:
         epoch: number of the epoch.
         shard_num_frames: frames in each shard.
         window_shards: shards in one window.
+
+    Attributes:
+        windows: the shards of each window, windows in the order of the epoch.
     """
 
     def __init__(self, seed: int | None, epoch: int, shard_num_frames: Sequence[int], window_shards: int) -> None:
@@ -154,39 +161,44 @@ class WindowOrder:
         shards = torch.arange(len(sizes))
         if seed is not None:
             shards = _permutation(len(sizes), f"shards {seed} {epoch}")(shards)
-        self.num_frames = int(sizes.sum())
-        self.windows: list[list[int]] = [shards[i : i + window_shards].tolist() for i in range(0, len(sizes), window_shards)]
-        self.window_begins = np.cumsum([0, *(int(sizes[window].sum()) for window in self.windows)])
-        self._shard_begins = np.cumsum([0, *sizes])
-        self._shard_sizes = sizes
+        self.windows: list[list[int]] = _grouped(shards.tolist(), window_shards)
+        self._begins = np.cumsum([0, *(int(sizes[window].sum()) for window in self.windows)])
+        self._sizes, self._shard_begins = sizes, np.cumsum([0, *sizes])
         self._key = None if seed is None else f"window {seed} {epoch}"
+        self._tables: dict[tuple[int, torch.device], tuple[Tensor, Tensor]] = {}
 
     def window_at(self, position: int) -> int:
         """The window that holds a position of the epoch."""
-        return int(np.searchsorted(self.window_begins, position, side="right")) - 1
+        return int(np.searchsorted(self._begins, position, side="right")) - 1
 
-    def index(self, positions: Tensor) -> Tensor:
-        """Frame indices (int64) in the whole corpus at `positions` (int64 [B], increasing), on the same device.
-
-        Positions on a GPU are taken to lie in the windows of the first and the last position, which are read once.
-        """
-        first, last = self.window_at(int(positions[0])), self.window_at(int(positions[-1]))
+    def index(self, positions: Tensor, begin: int, end: int) -> Tensor:
+        """As `Order.index`, over the whole corpus."""
+        first, last = self.window_at(begin), self.window_at(end - 1)
         if first == last:
             return self._index_in_window(first, positions)
-        ends = torch.as_tensor(self.window_begins[first + 1 : last + 1], device=positions.device)
-        cuts = torch.searchsorted(positions, ends).tolist()
+        cuts = torch.searchsorted(positions.cpu(), torch.as_tensor(self._begins[first + 1 : last + 1]))
         parts = positions.tensor_split(cuts)
         return torch.cat([self._index_in_window(first + i, part) for i, part in enumerate(parts)])
 
     def _index_in_window(self, window: int, positions: Tensor) -> Tensor:
         """Frame indices at positions that all lie in one window."""
-        begin, end = (int(p) for p in self.window_begins[window : window + 2])
+        begin, end = (int(position) for position in self._begins[window : window + 2])
         local = positions - begin
         if self._key is not None:
             local = _permutation(end - begin, f"{self._key} {window}")(local)
-        shards = self.windows[window]
-        shard_ends = torch.as_tensor(np.cumsum(self._shard_sizes[shards]), device=positions.device)
-        shifts = torch.as_tensor(
-            self._shard_begins[shards] - np.cumsum([0, *self._shard_sizes[shards][:-1]]), device=positions.device
-        )
+        shard_ends, shifts = self._shard_table(window, positions.device)
         return local + shifts[torch.searchsorted(shard_ends, local, right=True)]
+
+    def _shard_table(self, window: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Where each shard of a window ends in it, and what leads from there to its place in the corpus."""
+        if (window, device) not in self._tables:
+            shards = self.windows[window]
+            ends = np.cumsum(self._sizes[shards])
+            shifts = self._shard_begins[shards] - ends + self._sizes[shards]
+            self._tables[window, device] = (torch.tensor(ends, device=device), torch.tensor(shifts, device=device))
+        return self._tables[window, device]
+
+
+def _grouped(items: list[int], size: int) -> list[list[int]]:
+    """Runs of `size` items, the last one shorter."""
+    return [items[i : i + size] for i in range(0, len(items), size)]

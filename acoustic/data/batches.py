@@ -1,0 +1,223 @@
+"""Batches of network inputs and targets, assembled on the training device from the frames of a cache by index.
+
+A batch depends on (seed, epoch, batch number) alone: not on where a run was resumed, nor on how many threads work
+ahead. Splicing and deltas stop at the edges of each utterance.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from acoustic.data.cache import FramesCache
+from acoustic.data.order import FrameOrder, Order, SequentialOrder
+from acoustic.data.prefetch import prefetch
+from acoustic.errors import ConfigError
+from acoustic.features.frontend import Frontend
+
+# Frames assembled at once. A block of several batches shares the cost of starting each operation; on the CPU it should
+# still fit the cache, on a GPU launching is what costs.
+BLOCK_FRAMES = {"cpu": 4096, "cuda": 65536}
+MAX_EDGE_DISTANCE = 255
+
+
+class Store(abc.ABC):
+    """Frames of a cache, ready to be made into batches.
+
+    Args:
+        cache: the frames and their pdf ids.
+        frontend: makes network inputs of them; moved to `device`.
+        device: where batches are assembled and end up.
+        dtype: of the network inputs.
+
+    Attributes:
+        num_frames: frames in the cache.
+        num_pdfs: senones of the alignments' model.
+
+    Raises:
+        ConfigError: the front end reaches further than distances to utterance edges are kept.
+    """
+
+    def __init__(
+        self,
+        cache: FramesCache,
+        frontend: Frontend,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.cache, self.device, self.dtype = cache, torch.device(device), dtype
+        self.frontend = frontend.to(self.device)
+        self.num_frames, self.num_pdfs = cache.num_frames, cache.num_pdfs
+        if int(frontend.offsets.abs().max()) > MAX_EDGE_DISTANCE:
+            raise ConfigError(f"splicing and deltas reach over more than {MAX_EDGE_DISTANCE} frames")
+
+    @abc.abstractmethod
+    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Network inputs [B, input_dim] and targets (int64 [B]) of the frames `index` (int64 [B], on the device)."""
+
+    @abc.abstractmethod
+    def order(self, seed: int | None, epoch: int) -> Order:
+        """The order of the frames in an epoch; `seed` None: as they stand in the cache."""
+
+    def prepare(self, order: Order, begin: int, end: int) -> None:  # noqa: B027 (nothing to do when all is in memory)
+        """Make the frames at positions begin, ..., end - 1 of `order` available to `batch`."""
+
+    def num_batches(self, batch_size: int) -> int:
+        """Batches in an epoch; the last may be smaller than `batch_size`."""
+        return -(-self.num_frames // batch_size)
+
+    def batch_index(
+        self, batch_size: int, seed: int | None, epoch: int, batch: int, rank: int = 0, world_size: int = 1
+    ) -> Tensor:
+        """The frames (int64 indices on the device) of one batch, or of one rank's part of it."""
+        block = Block(batch, 1, batch_size, self.num_frames, rank, world_size)
+        return self.order(seed, epoch).index(block.positions(self.device), block.begin, block.end)
+
+    def utterances(self, index: Tensor) -> list[str]:
+        """The utterance that each of the frames `index` belongs to."""
+        return self.cache.utterances_of(index.cpu().numpy())
+
+    def batches(
+        self,
+        batch_size: int,
+        seed: int | None = None,
+        epoch: int = 0,
+        first_batch: int = 0,
+        end_batch: int | None = None,
+        workers: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches first_batch, ..., end_batch - 1 of an epoch: (inputs [B, input_dim], targets int64 [B]).
+
+        Args:
+            batch_size: frames in a batch, over all ranks together; the epoch's last batch may be smaller.
+            seed: of the shuffle; None goes through the cache in order.
+            epoch: number of the epoch.
+            first_batch: where to begin.
+            end_batch: where to stop; None: at the epoch's end.
+            workers: 0 assembles when asked; more let a thread work ahead on the CPU (a GPU works ahead anyway).
+            rank: which part of every batch to give,
+            world_size: of how many parts.
+        """
+        end_batch = self.num_batches(batch_size) if end_batch is None else end_batch
+        order = self.order(seed, epoch)
+        blocks = self._blocks(batch_size, first_batch, end_batch, rank, world_size)
+        assembled: Iterator[list[tuple[Tensor, Tensor]]] = (
+            self._assemble(order, block, first_batch, end_batch) for block in blocks
+        )
+        if workers > 0 and self.device.type == "cpu":
+            assembled = prefetch(assembled)
+        for batches in assembled:
+            yield from batches
+
+    def _blocks(
+        self, batch_size: int, first_batch: int, end_batch: int, rank: int, world_size: int
+    ) -> Iterator[Block]:
+        """The blocks that cover some batches, starting at multiples of the block's size wherever the run began."""
+        per_block = max(1, BLOCK_FRAMES[self.device.type] // batch_size)
+        num_full = self.num_frames // batch_size
+        for first in range(first_batch // per_block * per_block, min(end_batch, num_full), per_block):
+            count = min(per_block, num_full - first)
+            yield Block(first, count, batch_size, self.num_frames, rank, world_size)
+        if first_batch <= num_full < end_batch:
+            yield Block(num_full, 1, batch_size, self.num_frames, rank, world_size)
+
+    def _assemble(self, order: Order, block: Block, first_batch: int, end_batch: int) -> list[tuple[Tensor, Tensor]]:
+        """Those batches of a block that were asked for."""
+        self.prepare(order, block.begin, block.end)
+        index = order.index(block.positions(self.device), block.begin, block.end)
+        inputs, targets = self.batch(index)
+        batches = list(zip(inputs.chunk(block.count), targets.chunk(block.count), strict=True))
+        return batches[max(first_batch - block.first, 0) : end_batch - block.first]
+
+
+class Block:
+    """Consecutive batches assembled together: several full ones, or the epoch's last.
+
+    Attributes:
+        begin, end: the positions it covers over all ranks.
+    """
+
+    def __init__(self, first: int, count: int, batch_size: int, num_frames: int, rank: int, world_size: int) -> None:
+        self.first, self.count = first, count
+        self.begin, self.end = first * batch_size, min((first + count) * batch_size, num_frames)
+        self._stride = (self.end - self.begin) // count
+        self._part = (self._stride * rank // world_size, self._stride * (rank + 1) // world_size)
+
+    def positions(self, device: torch.device) -> Tensor:
+        """The positions of one rank's part of every batch, int64 [count * part of the batch]."""
+        starts = torch.arange(self.begin, self.end, self._stride, device=device)
+        return (starts.unsqueeze(1) + torch.arange(*self._part, device=device)).flatten()
+
+
+class FrameStore(Store):
+    """All frames in the memory of the device, shuffled as a whole."""
+
+    def __init__(
+        self,
+        cache: FramesCache,
+        frontend: Frontend,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__(cache, frontend, device, dtype)
+        self._pool = FramePool(cache.num_frames, cache.base_dim, cache.torch_dtype, self.device)
+        begin = 0
+        for shard in range(cache.num_shards):
+            begin = self._pool.fill(begin, cache, shard)
+
+    def order(self, seed: int | None, epoch: int) -> Order:
+        """As `Store.order`."""
+        return SequentialOrder() if seed is None else FrameOrder(seed, epoch, self.num_frames)
+
+    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """As `Store.batch`."""
+        return self._pool.batch(self.frontend, index, self.dtype)
+
+
+class FramePool:
+    """Rows of frames on a device with what goes with each: pdf id and distances to its utterance's edges."""
+
+    def __init__(self, num_rows: int, base_dim: int, frame_dtype: torch.dtype, device: torch.device) -> None:
+        self.frames = torch.empty(num_rows, base_dim, dtype=frame_dtype, device=device)
+        self.pdf_ids = torch.empty(num_rows, dtype=torch.int32, device=device)
+        self.left = torch.empty(num_rows, dtype=torch.uint8, device=device)
+        self.right = torch.empty(num_rows, dtype=torch.uint8, device=device)
+
+    def fill(self, begin: int, cache: FramesCache, shard: int) -> int:
+        """Put a shard of a cache into the rows from `begin` on; returns the row after it."""
+        end = begin + int(cache.shard_num_frames[shard])
+        left, right = edge_distances(cache.utterance_lengths(shard))
+        for row, values in (
+            (self.frames, cache.read_frames(shard)),
+            (self.pdf_ids, cache.read_pdf_ids(shard)),
+            (self.left, left),
+            (self.right, right),
+        ):
+            row[begin:end].copy_(torch.from_numpy(values))
+        return end
+
+    def batch(self, frontend: Frontend, rows: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Network inputs and targets of some rows."""
+        left, right = self.left[rows].long(), self.right[rows].long()
+        with torch.no_grad():
+            inputs = frontend.window(self.frames, rows, left, right, dtype)
+        return inputs, self.pdf_ids[rows].long()
+
+
+def edge_distances(lengths: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For utterances of these lengths one after another: frames before and after each frame in its own utterance.
+
+    Returns:
+        two uint8 arrays [sum of lengths]; distances beyond 255 are given as 255, further than any front end reaches.
+    """
+    lengths = np.asarray(lengths, dtype=np.int64)
+    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    left = np.arange(len(starts)) - starts
+    right = np.repeat(lengths, lengths) - 1 - left
+    return np.minimum(left, MAX_EDGE_DISTANCE).astype(np.uint8), np.minimum(right, MAX_EDGE_DISTANCE).astype(np.uint8)

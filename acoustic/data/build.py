@@ -1,0 +1,374 @@
+"""Building the frames cache: alignments once through, then shard by shard, in as many processes as asked for.
+
+Which utterances a shard holds follows from the alignments alone, so the cache is the same for any number of jobs.
+Memory holds one shard per job, however large the corpus.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import json
+import multiprocessing
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from acoustic import fsio, log
+from acoustic.data.cache import VERSION, CacheMeta, FramesCache, shard_path
+from acoustic.data.join import JoinOptions, LabelModel, Skip, Source, SourceReader, Utterance, label_model, read_labels
+from acoustic.errors import ConfigError, DataError
+from acoustic.features.frontend import Frontend
+from acoustic.kaldi.alignments import alignment_rspecifiers
+from acoustic.kaldi.datadir import DataDir
+
+logger = log.get_logger(__name__)
+# 2^18 frames are 44 minutes of speech: 20 MB at 40 values in half precision.
+SHARD_FRAMES = 1 << 18
+DTYPES = ("float16", "float32")
+# The fields of FrontendConfig that base frames depend on; the others act when batches are made.
+BASE_FIELDS = (
+    "cmvn", "norm_means", "norm_vars", "cmvn_window", "cmvn_min_window", "cmvn_center", "transform_delta_order",
+    "transform_delta_window", "transform_splice_left", "transform_splice_right", "transform_dim", "fmllr",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CacheOptions:
+    """How a cache is laid out and what goes into it.
+
+    Attributes:
+        dtype: of the base frames, float16 or float32.
+        shard_frames: a shard is closed when it holds as many frames.
+        join: what is still accepted of an utterance.
+    """
+
+    dtype: str = "float16"
+    shard_frames: int = SHARD_FRAMES
+    join: JoinOptions = dataclasses.field(default_factory=JoinOptions)
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ConfigError(f"frames are cached as {' or '.join(DTYPES)}, not {self.dtype!r}")
+        if self.shard_frames < 1:
+            raise ConfigError(f"a shard must hold at least one frame, not {self.shard_frames}")
+
+
+@dataclass(frozen=True)
+class _Label:
+    """Where the pdf ids of an utterance stand among all: `num_frames` from `begin` on."""
+
+    source: int
+    utt: str
+    begin: int
+    num_frames: int
+
+
+@dataclass(frozen=True)
+class _ShardJob:
+    """Everything a process needs to build one shard."""
+
+    shard: int
+    directory: Path
+    labels_path: Path
+    labels: list[_Label]
+    sources: list[Source]
+    frontend: Frontend
+    options: CacheOptions
+    num_pdfs: int
+
+
+@dataclass
+class _ShardResult:
+    """What came out of a shard: its utterances, what was skipped, and sums over its frames."""
+
+    utterances: list[tuple[str, str, int]]
+    skips: list[tuple[str, str, str]]
+    sum: np.ndarray
+    square_sum: np.ndarray
+    pdf_counts: np.ndarray
+
+
+def ensure_cache(
+    directory: str | Path,
+    sources: Sequence[Source],
+    frontend: Frontend,
+    options: CacheOptions | None = None,
+    utterances: Iterable[str] | None = None,
+    num_jobs: int = 1,
+) -> FramesCache:
+    """Open the cache in `directory` if it was made of exactly this; else build it there.
+
+    Args:
+        directory: of the cache. One that is there and of other input is replaced.
+        sources: data directories with their alignments.
+        frontend: makes base frames; transforms and global CMVN must be set.
+        options: layout, and what is still accepted.
+        utterances: use only these; None: all.
+        num_jobs: processes that build.
+
+    Raises:
+        ConfigError: `directory` holds something else than a cache.
+        DataError: unusable data, or more utterances skipped than `max_skip_fraction`.
+    """
+    directory, options = Path(directory), options or CacheOptions()
+    only = None if utterances is None else frozenset(utterances)
+    key = cache_key(sources, frontend, options, only)
+    if directory.exists():
+        if any(directory.iterdir()) and not (directory / "meta.json").exists():
+            raise ConfigError(f"{directory} is no frames cache and not empty: choose another data.cache_dir")
+        try:
+            if (cache := FramesCache.open(directory)).meta.key == key:
+                return cache
+            logger.info("%s was made of other input: building it again", directory)
+        except DataError as error:
+            logger.warning("%s; building it again", error)
+    return build_cache(directory, sources, frontend, options, only, num_jobs, key)
+
+
+def build_cache(
+    directory: str | Path,
+    sources: Sequence[Source],
+    frontend: Frontend,
+    options: CacheOptions,
+    utterances: frozenset[str] | None = None,
+    num_jobs: int = 1,
+    key: str | None = None,
+) -> FramesCache:
+    """Build a cache; arguments and errors as of `ensure_cache`. What is at `directory` is replaced when all is done."""
+    directory = Path(directory)
+    frontend.check_ready()
+    tally, on_cpu = log.Tally(), copy.deepcopy(frontend).cpu()
+    model = label_model(sources)
+    with fsio.atomic_dir(directory) as unfinished:
+        labels_path = unfinished / "labels.tmp"
+        labels = _spool_labels(sources, utterances, labels_path, tally)
+        jobs = [
+            _ShardJob(shard, unfinished, labels_path, part, list(sources), on_cpu, options, model.num_pdfs)
+            for shard, part in enumerate(_shards(labels, options.shard_frames))
+        ]
+        results = list(log.progress(_run(jobs, num_jobs), "cache", len(jobs), "shard"))
+        labels_path.unlink()
+        for result in results:
+            tally.done(len(result.utterances))
+            for skip in result.skips:
+                tally.skip(*skip)
+        logger.info("frames cache %s: %s", directory, tally.summary())
+        _write_skipped(directory.with_name(f"{directory.name}.skipped.tsv"), tally)
+        tally.check(options.join.max_skip_fraction)
+        _write_tables(unfinished, results)
+        meta = _meta(unfinished, results, sources, frontend, options, model)
+        meta.key = cache_key(sources, frontend, options, utterances) if key is None else key
+        fsio.write_json(unfinished / "meta.json", dataclasses.asdict(meta))
+    return FramesCache.open(directory)
+
+
+def cache_key(
+    sources: Sequence[Source], frontend: Frontend, options: CacheOptions, utterances: frozenset[str] | None
+) -> str:
+    """Hash of everything that decides a cache's content; files count by their path, size and time of change."""
+    parts = {
+        "version": VERSION,
+        "sources": [[*dataclasses.astuple(source), *_file_stamps(source)] for source in sources],
+        "frontend": frontend_fingerprint(frontend),
+        "options": dataclasses.asdict(options),
+        "utterances": None if utterances is None else sorted(utterances),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def frontend_fingerprint(frontend: Frontend) -> str:
+    """SHA-256 of what decides base frames: the configuration and the matrices of its per-utterance part."""
+    config = {name: getattr(frontend.config, name) for name in BASE_FIELDS}
+    digest = hashlib.sha256(json.dumps([config, frontend.feat_dim], sort_keys=True).encode())
+    for name in ("global_cmvn", "transform"):
+        value = getattr(frontend, name)
+        if value is not None:
+            digest.update(name.encode() + value.cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _file_stamps(source: Source) -> list[list[Any]]:
+    """Path, size and time of change of the files that a source consists of."""
+    data_dir, ali_dir = Path(source.data_dir), Path(source.ali_dir)
+    paths = [data_dir / name for name in ("feats.scp", "cmvn.scp", "utt2spk")]
+    paths += [ali_dir / name for name in ("final.mdl", "tree")]
+    paths += [Path(rspecifier.split(":", 1)[1]) for rspecifier in alignment_rspecifiers(ali_dir)]
+    stats = [(path, path.stat()) for path in paths if path.exists()]
+    return [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
+
+
+def _spool_labels(
+    sources: Sequence[Source], only: frozenset[str] | None, path: Path, tally: log.Tally
+) -> list[_Label]:
+    """Write the pdf ids of all utterances that have features and alignments into one file, so that jobs can map it."""
+    labels: list[_Label] = []
+    owner: dict[str, str] = {}
+    begin = 0
+    with open(path, "wb") as file:
+        for number, source in enumerate(sources):
+            data_dir = DataDir.read(source.data_dir)
+            wanted = [utt for utt in data_dir.utterances if only is None or utt in only]
+            for utt in wanted:
+                if owner.setdefault(utt, source.data_dir) != source.data_dir:
+                    raise DataError(f"is also in {owner[utt]}", path=source.data_dir, utt=utt, remedy="rename one")
+                if utt not in data_dir.feats:
+                    tally.skip("no_features", utt, f"not in {source.data_dir}/feats.scp")
+            for utt, pdf_ids in read_labels(source, [utt for utt in wanted if utt in data_dir.feats], tally):
+                file.write(pdf_ids.tobytes())
+                labels.append(_Label(number, utt, begin, len(pdf_ids)))
+                begin += len(pdf_ids)
+    return labels
+
+
+def _shards(labels: list[_Label], shard_frames: int) -> Iterator[list[_Label]]:
+    """Consecutive utterances, each group of `shard_frames` frames or a little more."""
+    part: list[_Label] = []
+    num_frames = 0
+    for label in labels:
+        part.append(label)
+        num_frames += label.num_frames
+        if num_frames >= shard_frames:
+            yield part
+            part, num_frames = [], 0
+    if part:
+        yield part
+
+
+def _run(jobs: list[_ShardJob], num_jobs: int) -> Iterator[_ShardResult]:
+    """Build the shards, here or in other processes; results come in the order of the shards."""
+    if num_jobs == 1 or len(jobs) < 2:
+        yield from map(_build_shard, jobs)
+        return
+    # A forked process would inherit torch's threads in an unknown state.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(num_jobs, len(jobs)), context, torch.set_num_threads, (1,)) as pool:
+        yield from pool.map(_build_shard, jobs)
+
+
+def _build_shard(job: _ShardJob) -> _ShardResult:
+    """Read, join and write the utterances of one shard."""
+    label_file = np.memmap(job.labels_path, dtype=np.int32, mode="r") if job.labels_path.stat().st_size else np.zeros(0)
+    utterances: list[Utterance] = []
+    skips = []
+    for number, source in enumerate(job.sources):
+        labels = [label for label in job.labels if label.source == number]
+        if not labels:
+            continue
+        with SourceReader(source, job.frontend, job.options.join) as reader:
+            for label in labels:
+                try:
+                    pdf_ids = np.array(label_file[label.begin : label.begin + label.num_frames], dtype=np.int32)
+                    utterances.append(reader.read(label.utt, pdf_ids))
+                except Skip as skip:
+                    skips.append((skip.reason, label.utt, skip.detail))
+    frames = _stored_frames(utterances, job.options.dtype, job.frontend.base_dim)
+    pdf_ids = np.concatenate([np.zeros(0, np.int32), *(utterance.pdf_ids for utterance in utterances)])
+    frames.tofile(shard_path(job.directory, job.shard, "feats"))
+    pdf_ids.astype(_pdf_dtype(job.num_pdfs)).tofile(shard_path(job.directory, job.shard, "pdfs"))
+    sums, squares = _sums(frames)
+    return _ShardResult(
+        [(utterance.id, utterance.speaker, len(utterance.pdf_ids)) for utterance in utterances],
+        skips, sums, squares, np.bincount(pdf_ids, minlength=job.num_pdfs),
+    )  # fmt: skip
+
+
+def _stored_frames(utterances: list[Utterance], dtype: str, base_dim: int) -> np.ndarray:
+    """The frames of some utterances one after another, rounded to `dtype`.
+
+    Raises:
+        DataError: a value beyond the range of half precision.
+    """
+    limit = float(np.finfo(dtype).max)
+    for utterance in utterances:
+        largest = float(np.abs(utterance.frames).max(initial=0.0))
+        if largest > limit:
+            raise DataError(
+                f"a value of {largest:g} does not fit half precision (at most {limit:g})",
+                utt=utterance.id,
+                remedy="normalise the features (features.cmvn) or cache them as data.dtype=float32",
+            )
+    frames = [np.zeros((0, base_dim), dtype), *(utterance.frames.astype(dtype) for utterance in utterances)]
+    return np.ascontiguousarray(np.concatenate(frames)).astype(np.dtype(dtype).newbyteorder("<"), copy=False)
+
+
+def _sums(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sum and sum of squares of frames, float64 [base_dim] each, a few at a time."""
+    sums, squares = np.zeros(frames.shape[1]), np.zeros(frames.shape[1])
+    for begin in range(0, len(frames), 8192):
+        part = frames[begin : begin + 8192].astype(np.float64)
+        sums += part.sum(0)
+        squares += (part * part).sum(0)
+    return sums, squares
+
+
+def _pdf_dtype(num_pdfs: int) -> str:
+    """The smallest type of those we use that holds all pdf ids."""
+    return "<u2" if num_pdfs <= 1 << 16 else "<i4"
+
+
+def _write_skipped(path: Path, tally: log.Tally) -> None:
+    """List what was skipped."""
+    fsio.write_text(path, "".join(f"{reason}\t{utt}\t{detail}\n" for reason, utt, detail in tally.skips))
+
+
+def _write_tables(directory: Path, results: list[_ShardResult]) -> None:
+    """Write utts.tsv."""
+    lines = []
+    for shard, result in enumerate(results):
+        begin = 0
+        for utt, speaker, num_frames in result.utterances:
+            lines.append(f"{utt}\t{speaker}\t{shard}\t{begin}\t{num_frames}\n")
+            begin += num_frames
+    fsio.write_text(directory / "utts.tsv", "".join(lines))
+
+
+def _meta(
+    directory: Path,
+    results: list[_ShardResult],
+    sources: Sequence[Source],
+    frontend: Frontend,
+    options: CacheOptions,
+    model: LabelModel,
+) -> CacheMeta:
+    """The meta data of a cache whose shards are written."""
+    sizes = [sum(num_frames for _, _, num_frames in result.utterances) for result in results]
+    num_frames = sum(sizes)
+    mean = np.sum([result.sum for result in results], 0) / num_frames
+    var = np.sum([result.square_sum for result in results], 0) / num_frames - mean * mean
+    pdf_dtype = _pdf_dtype(model.num_pdfs)
+    alignments = _alignments_fingerprint(directory, results, pdf_dtype)
+    return CacheMeta(
+        key="",
+        base_dim=frontend.base_dim,
+        feat_dim=frontend.feat_dim,
+        dtype=options.dtype,
+        pdf_dtype=np.dtype(pdf_dtype).name,
+        num_utts=sum(len(result.utterances) for result in results),
+        num_frames=num_frames,
+        num_pdfs=model.num_pdfs,
+        shard_num_frames=sizes,
+        pdf_counts=np.sum([result.pdf_counts for result in results], 0).tolist(),
+        fingerprints={**model.fingerprints, "alignments": alignments, "frontend": frontend_fingerprint(frontend)},
+        sources=[dataclasses.asdict(source) for source in sources],
+        mean=mean.tolist(),
+        var=np.maximum(var, 0.0).tolist(),
+    )
+
+
+def _alignments_fingerprint(directory: Path, results: list[_ShardResult], pdf_dtype: str) -> str:
+    """SHA-256 over the utterances' ids and pdf ids (as int32), in their order."""
+    digest = hashlib.sha256()
+    for shard, result in enumerate(results):
+        pdf_ids = np.fromfile(shard_path(directory, shard, "pdfs"), dtype=pdf_dtype).astype("<i4")
+        begin = 0
+        for utt, _, num_frames in result.utterances:
+            digest.update(utt.encode() + b"\0" + pdf_ids[begin : begin + num_frames].tobytes())
+            begin += num_frames
+    return digest.hexdigest()

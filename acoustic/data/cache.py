@@ -1,0 +1,210 @@
+"""The frames cache on disk: base frames and pdf ids of whole utterances in shards, ready for training.
+
+A cache is a directory:
+
+- `meta.json`: CacheMeta, written last;
+- `shard-00000.feats`: base frames, little-endian float16 or float32 [num_frames, base_dim], no header;
+- `shard-00000.pdfs`: pdf ids, little-endian uint16 or int32 [num_frames];
+- `utts.tsv`: a line per utterance: id, speaker, shard, its first frame in the shard, its number of frames.
+
+Beside it, `NAME.skipped.tsv` has a line per utterance left out: reason, id, details. `build.py` makes caches.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from acoustic.errors import DataError
+from acoustic.fsio import read_json
+
+VERSION = 1
+REMEDY = "remove the cache directory, it will be built again"
+
+
+@dataclass(kw_only=True)
+class CacheMeta:
+    """What a cache holds and what it was made of.
+
+    Attributes:
+        version: of this layout.
+        key: hash of everything the cache was made of; another key means another cache.
+        base_dim: values in a base frame.
+        feat_dim: values in a frame of the features it was made of.
+        dtype: of the base frames, float16 or float32.
+        pdf_dtype: of the pdf ids, uint16 or int32.
+        num_utts: utterances.
+        num_frames: frames.
+        num_pdfs: senones of the alignments' model.
+        shard_num_frames: frames in each shard.
+        pdf_counts: frames of each senone, [num_pdfs].
+        fingerprints: sha256 of alignments, tree, transition_model and frontend.
+        sources: the data and alignment directories.
+        mean, var: moments of the base frames, [base_dim].
+    """
+
+    version: int = VERSION
+    key: str
+    base_dim: int
+    feat_dim: int
+    dtype: str
+    pdf_dtype: str
+    num_utts: int
+    num_frames: int
+    num_pdfs: int
+    shard_num_frames: list[int]
+    pdf_counts: list[int]
+    fingerprints: dict[str, str]
+    sources: list[dict[str, Any]]
+    mean: list[float]
+    var: list[float]
+
+    @classmethod
+    def read(cls, directory: str | Path) -> CacheMeta:
+        """The meta.json of a cache.
+
+        Raises:
+            DataError: missing, damaged, or of another version of the layout.
+        """
+        path = Path(directory) / "meta.json"
+        values = read_json(path)
+        if not isinstance(values, dict) or values.get("version") != VERSION:
+            raise DataError(f"not a frames cache of version {VERSION}", path=path, remedy=REMEDY)
+        names = {field.name for field in dataclasses.fields(cls)}
+        if set(values) != names:
+            differing = ", ".join(sorted(set(values) ^ names))
+            raise DataError(f"lacks or has too much: {differing}", path=path, remedy=REMEDY)
+        return cls(**values)
+
+
+def shard_path(directory: Path, shard: int, kind: str) -> Path:
+    """The file of a shard's base frames (`feats`) or pdf ids (`pdfs`)."""
+    return directory / f"shard-{shard:05d}.{kind}"
+
+
+def utterance_lines(path: Path) -> Iterator[tuple[str, str, int, int, int]]:
+    """The lines of utts.tsv: id, speaker, shard, first frame in the shard, number of frames.
+
+    Raises:
+        DataError: a malformed line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})", path=path, remedy=REMEDY) from error
+    for number, line in enumerate(text.splitlines(), 1):
+        fields = line.split("\t")
+        if len(fields) != 5 or not all(field.isdigit() for field in fields[2:]):
+            raise DataError("is not an id, a speaker and three numbers", path=path, line=number, remedy=REMEDY)
+        yield fields[0], fields[1], int(fields[2]), int(fields[3]), int(fields[4])
+
+
+class FramesCache:
+    """A cache that was opened, its files' sizes checked.
+
+    Attributes:
+        directory: where it is.
+        meta: what it holds.
+        ids: utterance ids, in the order of their frames.
+        speakers: the speaker of each utterance.
+        lengths: int64 [num_utts], frames of each utterance.
+    """
+
+    def __init__(self, directory: Path, meta: CacheMeta) -> None:
+        self.directory, self.meta = directory, meta
+        self.ids: list[str] = []
+        self.speakers: list[str] = []
+        shards, lengths = [], []
+        for utt, speaker, shard, _, num_frames in utterance_lines(directory / "utts.tsv"):
+            self.ids.append(utt)
+            self.speakers.append(speaker)
+            shards.append(shard)
+            lengths.append(num_frames)
+        self.lengths = np.array(lengths, dtype=np.int64)
+        self._ends = np.cumsum(self.lengths)
+        self._shard_of_utt = np.array(shards, dtype=np.int64)
+        self.shard_num_frames = np.array(meta.shard_num_frames, dtype=np.int64)
+        self._check()
+
+    @classmethod
+    def open(cls, directory: str | Path) -> FramesCache:
+        """Open a cache.
+
+        Raises:
+            DataError: missing, of another version, or a file is not as long as meta.json says.
+        """
+        return cls(Path(directory), CacheMeta.read(directory))
+
+    def _check(self) -> None:
+        """Compare utterances and file sizes with the meta data."""
+        totals = np.bincount(self._shard_of_utt, self.lengths, minlength=self.num_shards) if self.ids else np.zeros(0)
+        if len(self.ids) != self.meta.num_utts or not np.array_equal(totals, self.shard_num_frames):
+            raise DataError("does not fit meta.json", path=self.directory / "utts.tsv", remedy=REMEDY)
+        for shard, num_frames in enumerate(self.shard_num_frames.tolist()):
+            frame_bytes = self.base_dim * np.dtype(self.meta.dtype).itemsize
+            for kind, row_bytes in (("feats", frame_bytes), ("pdfs", np.dtype(self.meta.pdf_dtype).itemsize)):
+                path = shard_path(self.directory, shard, kind)
+                size = path.stat().st_size if path.exists() else 0
+                if size != num_frames * row_bytes:
+                    raise DataError(f"has {size} bytes instead of {num_frames * row_bytes}", path=path, remedy=REMEDY)
+
+    @property
+    def num_frames(self) -> int:
+        """Frames in all shards."""
+        return self.meta.num_frames
+
+    @property
+    def num_pdfs(self) -> int:
+        """Senones of the alignments' model."""
+        return self.meta.num_pdfs
+
+    @property
+    def base_dim(self) -> int:
+        """Values in a base frame."""
+        return self.meta.base_dim
+
+    @property
+    def num_shards(self) -> int:
+        """Shards."""
+        return len(self.meta.shard_num_frames)
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The type of the base frames."""
+        return torch.float16 if self.meta.dtype == "float16" else torch.float32
+
+    @property
+    def pdf_counts(self) -> torch.Tensor:
+        """Frames of each senone, int64 [num_pdfs]."""
+        return torch.tensor(self.meta.pdf_counts, dtype=torch.int64)
+
+    def read_frames(self, shard: int) -> np.ndarray:
+        """The base frames of a shard, [num_frames, base_dim]."""
+        return self._read(shard, "feats", self.meta.dtype).reshape(-1, self.base_dim)
+
+    def read_pdf_ids(self, shard: int) -> np.ndarray:
+        """The pdf ids of a shard, int32 [num_frames]."""
+        return self._read(shard, "pdfs", self.meta.pdf_dtype).astype(np.int32)
+
+    def _read(self, shard: int, kind: str, dtype: str) -> np.ndarray:
+        """One file of a shard."""
+        path = shard_path(self.directory, shard, kind)
+        try:
+            return np.fromfile(path, dtype=np.dtype(dtype).newbyteorder("<"))
+        except OSError as error:
+            raise DataError(f"cannot be read ({error.strerror})", path=path, remedy=REMEDY) from error
+
+    def utterance_lengths(self, shard: int) -> np.ndarray:
+        """Frames of each utterance of a shard, int64."""
+        first, end = np.searchsorted(self._shard_of_utt, [shard, shard + 1])
+        return self.lengths[first:end]
+
+    def utterances_of(self, frames: np.ndarray) -> list[str]:
+        """The utterance of each frame, given by its index in the whole cache."""
+        return [self.ids[i] for i in np.searchsorted(self._ends, frames, side="right")]
