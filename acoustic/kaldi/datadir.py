@@ -127,7 +127,7 @@ class DataDir:
             here, there = self.utt2spk.get(utt, "missing"), speaker_of.get(utt, "missing")
             if here != there:
                 problem = f"its speaker is {here} in utt2spk, {there} in spk2utt"
-                faults.append(DataError(problem, path=path, utt=utt, remedy=remedy))
+                faults.append(DataError(problem, path=path / "spk2utt", utt=utt, remedy=remedy))
         return faults
 
     def subset(self, utterances: Collection[str]) -> Self:

@@ -1,0 +1,30 @@
+"""Values of every kind a table holds, and tables of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from acoustic.kaldi.tables import TableWriter
+
+VALUES: dict[str, list[Any]] = {
+    "matrix": [np.ones((2, 3), np.float32), np.zeros((0, 0), np.float32), np.arange(4.0).reshape(2, 2)],
+    "vector": [np.ones(3, np.float32), np.zeros(0, np.float32), np.arange(4.0)],
+    "int_vector": [np.array([1, -2, 3], np.int32), np.zeros(0, np.int32)],
+    "posterior": [[[(1, 0.5), (2, 0.25)], [], [(7, 1.0)]], []],
+    "tokens": [["one", "zwölf", "a\u00a0b"], []],
+    "token": ["spk1"],
+    "int32": [0, -5, 2**31 - 1],
+    "float": [0.5, -1e-5],
+}
+
+
+def equal(first: Any, second: Any) -> bool:
+    return bool(np.array_equal(first, second)) if isinstance(first, np.ndarray) else bool(first == second)
+
+
+def write(wspecifier: str, kind: str, entries: dict[str, Any]) -> None:
+    with TableWriter(wspecifier, kind) as writer:
+        for key, value in entries.items():
+            writer.write(key, value)
