@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Turn known phone times into what a Kaldi monophone system would leave behind.
 
-Writes MODEL_DIR/{tree,final.mdl} (a monophone tree, a transition model with probabilities estimated from the alignments)
+Writes MODEL_DIR/{tree,final.mdl} (a monophone tree; a transition model estimated from the alignments)
 and ALI_DIR/{ali.*.gz,num_jobs,tree,final.mdl}. The data directories must hold phones.ctm and wav.scp.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,7 @@ def isotonic(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def state_lengths(num_states: int, frames: int) -> list[int]:
     """Deal `frames` out evenly to the states of a phone."""
     edges = [round(state * frames / num_states) for state in range(num_states + 1)]
-    return [end - begin for begin, end in zip(edges[:-1], edges[1:], strict=True)]
+    return [end - begin for begin, end in pairwise(edges)]
 
 
 def phone_transitions(model: TransitionModel, phone: int, frames: int) -> list[int]:
@@ -127,7 +128,9 @@ def align(data_dir: Path, model: TransitionModel, phone_ids: dict[str, int], tal
             continue
         lengths = np.diff(boundaries)
         phones = [phone_ids[phone] for phone, _, _ in times]
-        ids = [i for phone, frames in zip(phones, lengths, strict=True) for i in phone_transitions(model, phone, frames)]
+        ids = [
+            i for phone, frames in zip(phones, lengths, strict=True) for i in phone_transitions(model, phone, frames)
+        ]
         alignments[utt] = np.array(ids, dtype=np.int32)
         tally.done()
     return alignments

@@ -18,15 +18,16 @@ import os
 import sys
 from pathlib import Path
 
-from acoustic import log
-from acoustic.decode.lang_arpa import write_arpa
-from acoustic.errors import AcousticError
-from acoustic.fsio import atomic_dir, write_text
 from corpus.grammar import BigramGrammar
 from corpus.phones import IPA_NAMES, SILENCE
 from corpus.pronunciations import Lexicon, agree_with_lexicon, collect_lexicon
 from corpus.speech import Job, Utterance, make_babble, speak_all
 from corpus.voices import Speaker, make_speakers
+
+from acoustic import log
+from acoustic.decode.lang_arpa import write_arpa
+from acoustic.errors import AcousticError
+from acoustic.fsio import atomic_dir, write_text
 
 OOV_WORD = "<unk>"
 SETS = ("train", "dev", "test")

@@ -66,9 +66,7 @@ class BigramGrammar:
         self._unigrams = {"</s>": len(members) / total}
         for words in members.values():
             self._unigrams |= {word: prob * len(words) / total for word, prob in words.items()}
-        self._bigrams = {
-            history: _successors(SUCCESSORS[name], members) for history, name in sorted(class_of.items())
-        }
+        self._bigrams = {history: _successors(SUCCESSORS[name], members) for history, name in sorted(class_of.items())}
         self._backoffs = {
             history: BACKOFF_MASS / (1.0 - sum(self._unigrams[word] for word in successors))
             for history, successors in self._bigrams.items()

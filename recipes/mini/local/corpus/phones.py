@@ -1,8 +1,10 @@
+# ruff: noqa: RUF001 (IPA letters that resemble others)
 """From phoneme events to phones with true times: one inventory for all accents, closures and liquids put right."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +28,14 @@ PHONE_OF = {ipa: phone for phone, names in IPA_NAMES.items() for ipa in names.sp
 GLIDE = "ʲ"
 """A transitional sound that belongs to the phone before it."""
 
-STOPS = frozenset("P B T D K G CH JH".split())
-LIQUIDS = frozenset("L R".split())
-VOWELS = frozenset("IY IH EH AE AA OH AO UH UW AH AX AXR ER EY AY AYX OW AW IA UA".split())
+STOPS = {"P", "B", "T", "D", "K", "G", "CH", "JH"}
+LIQUIDS = {"L", "R"}
+# fmt: off
+VOWELS = {
+    "IY", "IH", "EH", "AE", "AA", "OH", "AO", "UH", "UW", "AH", "AX", "AXR", "ER",
+    "EY", "AY", "AYX", "OW", "AW", "IA", "UA",
+}
+# fmt: on
 
 QUIET = 0.02
 """Amplitude below which a sample counts as silent, relative to the loudest."""
@@ -85,7 +92,7 @@ def phones_of_events(
                 remedy="add the phoneme to IPA_NAMES in corpus/phones.py, or change the word",
             )
         phones.append(Phone(PHONE_OF[event.ipa], begin, duration, word_at[event.text_position]))
-    for phone, following in zip(phones[:-1], phones[1:], strict=True):
+    for phone, following in pairwise(phones):
         phone.end = following.begin
     phones[-1].end = _end_of_speech(events, sample_rate, duration)
     _give_closures_to_stops(phones, samples, sample_rate)
@@ -126,7 +133,7 @@ def _lengthen_liquids(phones: list[Phone]) -> None:
 
     espeak-ng builds it into the vowel's last formant frames and reports it only as the tongue lets go, if at all.
     """
-    for vowel, liquid in zip(phones[:-1], phones[1:], strict=True):
+    for vowel, liquid in pairwise(phones):
         if liquid.label in LIQUIDS and vowel.label in VOWELS and liquid.end - liquid.begin < SHORT_LIQUID_S:
             liquid.begin = liquid.end - LIQUID_SHARE * (liquid.end - vowel.begin)
             vowel.end = liquid.begin

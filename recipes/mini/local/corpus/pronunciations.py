@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from corpus.phones import Phone
 from corpus.speech import Utterance
@@ -93,15 +93,14 @@ def _timed(spoken: list[Phone], pronunciation: Pronunciation, matches: list[int 
     A matched phone begins where the spoken one does (the first where the word does), and so lasts over spoken phones
     that the lexicon lacks. Phones that were not spoken share evenly the time of the matched one before them.
     """
-    begins: list[float | None] = [None if match is None else spoken[match].begin for match in matches]
-    begins[0] = spoken[0].begin
-    known = [index for index, begin in enumerate(begins) if begin is not None]
+    known = [(0, spoken[0].begin)]
+    known += [(index, spoken[match].begin) for index, match in enumerate(matches) if match is not None and index > 0]
+    known.append((len(matches), spoken[-1].end))
     times: list[float] = []
-    for index, following in zip(known, [*known[1:], len(begins)], strict=True):
-        begin, end = begins[index], begins[following] if following < len(begins) else spoken[-1].end
+    for (index, begin), (following, end) in pairwise(known):
         times += [begin + (end - begin) * step / (following - index) for step in range(following - index)]
     times.append(spoken[-1].end)
     return [
         Phone(label, begin, end, spoken[0].word)
-        for label, begin, end in zip(pronunciation, times[:-1], times[1:], strict=True)
+        for label, (begin, end) in zip(pronunciation, pairwise(times), strict=True)
     ]

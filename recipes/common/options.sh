@@ -1,0 +1,60 @@
+# Command lines of recipes, to be sourced: options as Kaldi users know them, and hydra overrides.
+
+# die MESSAGE: end the recipe with status 2.
+die() {
+  echo "$(basename "$0"): error: $*" >&2
+  exit 2
+}
+
+# parse_options ARGUMENT...: `--name value` and `--name=value` set the variable `name`, which must stand in the array
+# `option_names`; `key=value`, `+key=value` and `~key` go into the array `overrides`; --help prints the comment at the top
+# of the recipe.
+parse_options() {
+  overrides=()
+  while [ $# -gt 0 ]; do
+    case "$1" in
+      --help | -h)
+        sed -n '2,/^[^#]/ s/^# \{0,1\}//p' "$0"
+        exit 0
+        ;;
+      --*=*)
+        set_option "${1%%=*}" "${1#*=}"
+        shift
+        ;;
+      --*)
+        [ $# -ge 2 ] || die "$1 needs a value"
+        set_option "$1" "$2"
+        shift 2
+        ;;
+      *=* | "~"*)
+        overrides+=("$1")
+        shift
+        ;;
+      *) die "$1 is neither an option (--name value) nor an override (key=value); --help shows what there is" ;;
+    esac
+  done
+}
+
+# set_option --NAME VALUE: give the variable of that name its value.
+set_option() {
+  local name=${1#--}
+  name=${name//-/_}
+  case " ${option_names[*]} " in
+    *" $name "*) printf -v "$name" '%s' "$2" ;;
+    *) die "no option $1; there are $(printf -- '--%s ' "${option_names[@]//_/-}")" ;;
+  esac
+}
+
+# run_stage NUMBER WHAT: say what comes and return 0 if the stage is among those asked for.
+run_stage() {
+  [ "$stage" -le "$1" ] && [ "$1" -le "$stop_stage" ] || return 1
+  echo "stage $1: $2"
+}
+
+# need_files FILE...: end with an error if one is missing.
+need_files() {
+  local file
+  for file in "$@"; do
+    [ -e "$file" ] || die "$file is missing: run the earlier stages (--stage 0)"
+  done
+}
