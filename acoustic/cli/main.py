@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import acoustic
 from acoustic import log
-from acoustic.cli.options import read_config_option
+from acoustic.cli.options import Parser, read_config_option
 from acoustic.errors import AcousticError, ConfigError
 
 # verb -> module of acoustic.cli; imported only when used, so that `acoustic score` does not wait for torch.
@@ -30,14 +30,6 @@ VERBS = {
     "perturb": "perturb",
     "info": "info",
 }
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are ConfigErrors."""
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        """Raise ConfigError instead of printing the usage and leaving."""
-        raise ConfigError(f"{self.prog}: {message} ({self.prog} --help shows an example)")
 
 
 def usage() -> str:

@@ -15,6 +15,14 @@ from acoustic.errors import ConfigError
 T = TypeVar("T")
 
 
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are ConfigErrors."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """Raise ConfigError instead of printing the usage and leaving."""
+        raise ConfigError(f"{self.prog}: {message} ({self.prog} --help shows an example)")
+
+
 def parse_bool(text: str) -> bool:
     """`true` or `false`, in Kaldi's spellings."""
     if text.lower() in ("true", "t", "1"):

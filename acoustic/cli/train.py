@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 from acoustic import fsio, log
 from acoustic.cli.hydra_config import compose_train_config, read_yaml, to_yaml
+from acoustic.cli.options import Parser, add_dataclass_options, dataclass_from_args, read_config_option
 from acoustic.errors import ConfigError
+from acoustic.features.fbank import FbankOptions
 from acoustic.train.config import TrainConfig
 from acoustic.train.run import train
 
@@ -27,9 +30,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Train, or go on where an interrupted run of the same configuration stopped."""
     config = compose_train_config(args.overrides, args.config_dir)
+    remember_fbank_options(config)
     claim_exp_dir(config)
     log.set_up(file=Path(config.exp_dir) / "train.log")
     train(config)
+
+
+def remember_fbank_options(config: TrainConfig) -> None:
+    """Put the options of `features.fbank_config` into the configuration, so that the model carries them."""
+    if config.features.fbank_config is not None:
+        parser = Parser(prog=config.features.fbank_config)
+        add_dataclass_options(parser, FbankOptions)
+        args = parser.parse_args(read_config_option([f"--config={config.features.fbank_config}"]))
+        config.features.fbank = dataclasses.asdict(dataclass_from_args(FbankOptions, args))
 
 
 def claim_exp_dir(config: TrainConfig) -> None:

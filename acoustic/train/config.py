@@ -88,7 +88,8 @@ class RuntimeConfig:
 class FeaturesConfig(FrontendConfig):
     """The front end, with what the model must remember of how its features were made."""
 
-    fbank_config: str | None = None  # the fbank.conf of the features, so that the model can read audio
+    fbank_config: str | None = None  # the fbank.conf the features were made with, so that the model can read audio
+    fbank: dict[str, Any] | None = None  # its options, filled in from that file
     kaldi_dir: str | None = None  # a Kaldi experiment whose cmvn_opts, delta_opts, final.mat, splice_opts are taken
 
 

@@ -18,7 +18,7 @@ class OptimConfig:
     """
 
     name: str = "sgd"  # sgd, adam, adamw
-    learning_rate: float = 0.1
+    learning_rate: float = 0.02
     momentum: float = 0.9
     nesterov: bool = True
     initial_momentum: float | None = None  # used for the first `momentum_steps` updates; null: momentum from the start

@@ -1,0 +1,77 @@
+"""`acoustic loglikes`: a trained network's scaled likelihoods, for a WFST decoder."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from acoustic.cli.options import parse_bool
+from acoustic.decode.forward import AcousticModel, by_frames
+from acoustic.decode.priors import PRIOR_FLOOR
+from acoustic.features.base_frames import base_frames, base_frames_of_table
+from acoustic.kaldi.datadir import DataDir
+from acoustic.kaldi.tables import TableWriter
+from acoustic.log import Tally, get_logger, progress
+from acoustic.train.precision import choose_device, choose_dtype
+
+HELP = "write a network's scaled likelihoods, frames x pdfs (nnet-forward --no-softmax --class-frame-counts)"
+EXAMPLE = "acoustic loglikes exp/relu data/test ark:- | latgen-faster-mapped ... final.mdl HCLG.fst ark:- ark:lat"
+
+logger = get_logger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Kaldi's order: model, features, output."""
+    parser.add_argument("exp_dir", help="training's exp_dir, or a final.pt")
+    parser.add_argument("feats", help="a data directory, or an rspecifier of features")
+    parser.add_argument("loglikes", help="wspecifier of the output")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, ...; auto: cuda when there is one")
+    parser.add_argument("--precision", default="fp32", choices=["auto", "fp32", "tf32", "bf16"])
+    parser.add_argument("--num-threads", type=int, help="of the CPU (default: all cores)")
+    parser.add_argument("--prior-scale", type=float, default=1.0, help="factor on the log priors")
+    parser.add_argument("--prior-floor", type=float, default=PRIOR_FLOOR, help="relative frequency that disables a pdf")
+    parser.add_argument("--apply-priors", type=parse_bool, default=True, help="false: log posteriors")
+    parser.add_argument("--cmvn", help="rspecifier of CMVN statistics, for features given as an rspecifier")
+    parser.add_argument("--utt2spk", help="rspecifier of the speakers, for features given as an rspecifier")
+    parser.add_argument("--fmllr", help="rspecifier of fMLLR transforms, for a model that applies them")
+    parser.add_argument("--max-skip-fraction", type=float, default=0.05, help="fail when more utterances are skipped")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write the loglikes of every utterance that can be used; the others are counted by reason."""
+    if args.num_threads is not None:
+        torch.set_num_threads(args.num_threads)
+    device = choose_device(args.device)
+    model = AcousticModel.load(
+        args.exp_dir,
+        device=device,
+        dtype=choose_dtype(args.precision, device),
+        prior_scale=args.prior_scale,
+        prior_floor=args.prior_floor,
+    )
+    forward = model.loglikes if args.apply_priors else model.log_posteriors
+    tally, num_frames, start = Tally(), 0, time.monotonic()
+    with TableWriter(args.loglikes, "matrix") as writer:
+        for group in by_frames(progress(utterances(args, model, tally), "loglikes")):
+            for (utt, base), matrix in zip(group, forward([base for _, base in group]), strict=True):
+                writer.write(utt, matrix.cpu().numpy())
+                num_frames += len(base)
+        tally.check(args.max_skip_fraction)
+    seconds = time.monotonic() - start
+    logger.info(
+        "%s", tally.summary(f"{num_frames / seconds:.0f} frames/s, real-time factor {100 * seconds / num_frames:.5f}")
+    )
+
+
+def utterances(args: argparse.Namespace, model: AcousticModel, tally: Tally) -> Iterator[tuple[str, Tensor]]:
+    """Base frames of each utterance of a data directory or table."""
+    if Path(args.feats).is_dir():
+        return base_frames(DataDir.read(args.feats), model.frontend, tally, fmllr=args.fmllr)
+    return base_frames_of_table(
+        args.feats, model.frontend, tally, cmvn=args.cmvn, utt2spk=args.utt2spk, fmllr=args.fmllr
+    )

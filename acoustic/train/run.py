@@ -1,0 +1,147 @@
+"""From a configuration to `final.pt`: caches, front end, network, the loop, the bundle."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from acoustic import fsio, log
+from acoustic.data.batches import FrameStore
+from acoustic.data.build import CacheOptions, ensure_cache
+from acoustic.data.cache import FramesCache
+from acoustic.data.join import JoinOptions, Source, feat_dim, hold_out, source_list
+from acoustic.data.moments import input_moments
+from acoustic.errors import ConfigError
+from acoustic.features.base_frames import global_stats
+from acoustic.features.config import FrontendConfig
+from acoustic.features.frontend import Frontend
+from acoustic.kaldi.datadir import DataDir
+from acoustic.nn.bundle import Bundle
+from acoustic.nn.classifier import SenoneClassifier
+from acoustic.train.config import TrainConfig
+from acoustic.train.loop import Trainer
+from acoustic.train.precision import choose_device, choose_dtype
+
+logger = log.get_logger(__name__)
+
+
+@dataclass
+class Prepared:
+    """What training starts from.
+
+    Attributes:
+        frontend: with everything set but the normalisation of the network's input.
+        train: frames cache of the training data.
+        dev: frames cache of the dev data.
+    """
+
+    frontend: Frontend
+    train: FramesCache
+    dev: FramesCache
+
+
+def prepare(config: TrainConfig) -> Prepared:
+    """Set up the front end and build the frames caches, or open those that are there for the same input.
+
+    Raises:
+        ConfigError: options that do not go together.
+        DataError: unusable data, or too many utterances skipped.
+    """
+    train_sources = source_list(config.train.data_dir, config.train.ali_dir)
+    dev_sources, train_part, dev_part = train_sources, None, None
+    if config.dev.data_dir:
+        dev_sources = source_list(config.dev.data_dir, config.dev.ali_dir)
+    else:
+        train_part, dev_part = hold_out(train_sources, config.dev.hold_out, config.dev.fraction, config.seed)
+    frontend = make_frontend(config, train_sources)
+    options = CacheOptions(
+        dtype=config.data.dtype,
+        join=JoinOptions(
+            length_tolerance=config.data.length_tolerance, max_skip_fraction=config.data.max_skip_fraction
+        ),
+    )
+    directory = Path(config.data.cache_dir or Path(config.exp_dir) / "cache")
+    num_jobs = config.data.num_jobs
+    train = ensure_cache(directory / "train", train_sources, frontend, options, train_part, num_jobs)
+    dev = ensure_cache(directory / "dev", dev_sources, frontend, options, dev_part, num_jobs)
+    if train.num_pdfs != dev.num_pdfs:
+        raise ConfigError(
+            f"training alignments have {train.num_pdfs} pdfs, dev alignments {dev.num_pdfs}: other models"
+        )
+    return Prepared(frontend, train, dev)
+
+
+def make_frontend(config: TrainConfig, sources: list[Source]) -> Frontend:
+    """The front end for the stored features of `sources`."""
+    names = [field.name for field in dataclasses.fields(FrontendConfig)]
+    frontend_config = FrontendConfig(**{name: getattr(config.features, name) for name in names})
+    frontend = Frontend.from_config(frontend_config, feat_dim(sources))
+    if frontend_config.cmvn == "global":
+        stats = [global_stats(DataDir.read(source.data_dir), frontend.feat_dim) for source in sources]
+        frontend.set_global_cmvn(torch.stack(stats).sum(0))
+    return frontend
+
+
+def train(config: TrainConfig) -> None:
+    """Run a training, or go on with an interrupted one, and write `final.pt`.
+
+    Raises:
+        AcousticError: see the rooms this calls.
+    """
+    final = Path(config.exp_dir) / "final.pt"
+    if final.exists():
+        logger.info("%s is there already: nothing to do", final)
+        return
+    device = choose_device(config.runtime.device)
+    dtype = choose_dtype(config.runtime.precision, device)
+    if config.runtime.num_threads is not None:
+        torch.set_num_threads(config.runtime.num_threads)
+    torch.use_deterministic_algorithms(config.runtime.deterministic)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs time
+
+    prepared = prepare(config)
+    frontend = prepared.frontend.to(device)
+    train_store = FrameStore(prepared.train, frontend, device)
+    dev_store = FrameStore(prepared.dev, frontend, device)
+    if frontend.config.global_norm:
+        frontend.set_global_norm(*input_moments(train_store, config.seed))
+
+    torch.manual_seed(config.seed)
+    classifier = SenoneClassifier(config.model, frontend.input_dim, prepared.train.num_pdfs).to(device)
+    logger.info(
+        "%d inputs, %s hidden units, %d senones: %.2f million parameters; %d training and %d dev frames; %s on %s",
+        frontend.input_dim, config.model.widths, classifier.num_pdfs, classifier.num_parameters / 1e6,
+        train_store.num_frames, dev_store.num_frames, str(dtype).removeprefix("torch."), device,
+    )  # fmt: skip
+    Trainer(config, classifier, train_store, dev_store, device, dtype).run()
+
+    with fsio.atomic_write(final) as file:
+        file.write(make_bundle(config, prepared, classifier).to_bytes())
+    logger.info("wrote %s", final)
+
+
+def make_bundle(config: TrainConfig, prepared: Prepared, classifier: SenoneClassifier) -> Bundle:
+    """The trained network with all it needs at test time."""
+    frontend = prepared.frontend
+    state = {name: tensor.cpu() for name, tensor in frontend.state_dict().items()}
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode() + state[name].numpy().tobytes())
+    return Bundle(
+        classifier=classifier.eval().cpu(),
+        frontend_config=frontend.config_dict(),
+        frontend_state=state,
+        feat_dim=frontend.feat_dim,
+        fbank_options=config.features.fbank,
+        pdf_counts=prepared.train.pdf_counts,
+        fingerprints={
+            **prepared.train.meta.fingerprints,
+            "frontend_tensors": digest.hexdigest(),
+            "config": config.fingerprint(),
+        },
+        config=config.identity(),
+    )
