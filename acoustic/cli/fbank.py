@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
             tally.done()
             seconds += result.seconds
         tally.check()
-    print(f"acoustic fbank: {tally.summary(speed(seconds, time.monotonic() - tally.start))}", file=sys.stderr)
+    print(f"acoustic fbank: {tally.summary(speed_line(seconds, time.monotonic() - tally.start))}", file=sys.stderr)
 
 
 def audio_utterances(source: str, root: str | None, channel: int | None) -> Iterator[Utterance]:
@@ -82,6 +82,6 @@ def audio_utterances(source: str, root: str | None, channel: int | None) -> Iter
     return utterances_of_table(source, channel)
 
 
-def speed(seconds: float, elapsed: float) -> str:
+def speed_line(seconds: float, elapsed: float) -> str:
     """How much audio was worked on, and the time that took as a fraction of its duration."""
     return f"{seconds:.1f} s of audio, real-time factor {elapsed / seconds:.5f}" if seconds else "no audio"

@@ -101,7 +101,7 @@ def _choose_channel(samples: FloatArray, channel: int | None, name: str) -> Floa
 def cut_segment(samples: FloatArray, rate: int, segment: Segment) -> FloatArray:
     """The samples of a segment of a recording, by the rules and rounding of Kaldi's extract-segments.
 
-    An end of -1 means the recording's; one that overshoots it by up to half a second is taken for it.
+    An end that overshoots the recording's by up to half a second is taken for it.
 
     Raises:
         UnusableAudioError: the segment lies outside the recording or is shorter than a tenth of a second.
@@ -111,7 +111,7 @@ def cut_segment(samples: FloatArray, rate: int, segment: Segment) -> FloatArray:
     where = f"segment {segment.begin:g} .. {segment.end:g} s of a recording of {duration:g} s"
     if segment.begin > duration or segment.end > duration + MAX_OVERSHOOT_SECONDS:
         raise UnusableAudioError("segment_outside", f"{where} lies outside of it", remedy="mend the segments file")
-    end = duration if segment.end < 0 or segment.end > duration else segment.end
+    end = min(segment.end, duration)
     if end - segment.begin < MIN_SEGMENT_SECONDS:
         raise UnusableAudioError("too_short", f"{where} is shorter than {MIN_SEGMENT_SECONDS:g} s")
     return samples[int(segment.begin * rate + 0.5) : min(int(end * rate + 0.5), len(samples))]

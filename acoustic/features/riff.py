@@ -123,13 +123,6 @@ def _decode(data: bytes, form: WaveFormat) -> NDArray[np.float32]:
     return np.ascontiguousarray(samples.reshape(-1, form.num_channels).T)
 
 
-def wave_bytes(samples: NDArray[np.float32], rate: int) -> bytes:
-    """A 16-bit PCM wave file of samples [num_samples] on int16 scale, rounded and clipped."""
-    pcm = np.clip(np.rint(samples), -32768, 32767).astype("<i2").tobytes()
-    head = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", 36 + len(pcm), b"WAVE", b"fmt ", 16, PCM, 1, rate, 2 * rate, 2, 16)
-    return head + struct.pack("<4sI", b"data", len(pcm)) + pcm
-
-
 def check_is_wave(reader: ByteReader) -> bool:
     """Whether `reader` stands at the head of a wave file; nothing is consumed.
 
