@@ -7,14 +7,14 @@ ahead. Splicing and deltas stop at the edges of each utterance.
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from acoustic.data.cache import FramesCache
 from acoustic.data.order import FrameOrder, Order, SequentialOrder
+from acoustic.data.pool import MAX_EDGE_DISTANCE, FramePool
 from acoustic.data.prefetch import prefetch
 from acoustic.errors import ConfigError
 from acoustic.features.frontend import Frontend
@@ -22,7 +22,6 @@ from acoustic.features.frontend import Frontend
 # Frames assembled at once. A block of several batches shares the cost of starting each operation; on the CPU it should
 # still fit the cache, on a GPU launching is what costs.
 BLOCK_FRAMES = {"cpu": 4096, "cuda": 65536}
-MAX_EDGE_DISTANCE = 255
 
 
 class Store(abc.ABC):
@@ -62,9 +61,6 @@ class Store(abc.ABC):
     @abc.abstractmethod
     def order(self, seed: int | None, epoch: int) -> Order:
         """The order of the frames in an epoch; `seed` None: as they stand in the cache."""
-
-    def prepare(self, order: Order, begin: int, end: int) -> None:  # noqa: B027 (nothing to do when all is in memory)
-        """Make the frames at positions begin, ..., end - 1 of `order` available to `batch`."""
 
     def num_batches(self, batch_size: int) -> int:
         """Batches in an epoch; the last may be smaller than `batch_size`."""
@@ -115,9 +111,7 @@ class Store(abc.ABC):
         for batches in assembled:
             yield from batches
 
-    def _blocks(
-        self, batch_size: int, first_batch: int, end_batch: int, rank: int, world_size: int
-    ) -> Iterator[Block]:
+    def _blocks(self, batch_size: int, first_batch: int, end_batch: int, rank: int, world_size: int) -> Iterator[Block]:
         """The blocks that cover some batches, starting at multiples of the block's size wherever the run began."""
         per_block = max(1, BLOCK_FRAMES[self.device.type] // batch_size)
         num_full = self.num_frames // batch_size
@@ -129,11 +123,13 @@ class Store(abc.ABC):
 
     def _assemble(self, order: Order, block: Block, first_batch: int, end_batch: int) -> list[tuple[Tensor, Tensor]]:
         """Those batches of a block that were asked for."""
-        self.prepare(order, block.begin, block.end)
-        index = order.index(block.positions(self.device), block.begin, block.end)
-        inputs, targets = self.batch(index)
+        inputs, targets = self._gather(order, block)
         batches = list(zip(inputs.chunk(block.count), targets.chunk(block.count), strict=True))
         return batches[max(first_batch - block.first, 0) : end_batch - block.first]
+
+    def _gather(self, order: Order, block: Block) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of all frames of a block."""
+        return self.batch(order.index(block.positions(self.device), block.begin, block.end))
 
 
 class Block:
@@ -178,46 +174,3 @@ class FrameStore(Store):
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """As `Store.batch`."""
         return self._pool.batch(self.frontend, index, self.dtype)
-
-
-class FramePool:
-    """Rows of frames on a device with what goes with each: pdf id and distances to its utterance's edges."""
-
-    def __init__(self, num_rows: int, base_dim: int, frame_dtype: torch.dtype, device: torch.device) -> None:
-        self.frames = torch.empty(num_rows, base_dim, dtype=frame_dtype, device=device)
-        self.pdf_ids = torch.empty(num_rows, dtype=torch.int32, device=device)
-        self.left = torch.empty(num_rows, dtype=torch.uint8, device=device)
-        self.right = torch.empty(num_rows, dtype=torch.uint8, device=device)
-
-    def fill(self, begin: int, cache: FramesCache, shard: int) -> int:
-        """Put a shard of a cache into the rows from `begin` on; returns the row after it."""
-        end = begin + int(cache.shard_num_frames[shard])
-        left, right = edge_distances(cache.utterance_lengths(shard))
-        for row, values in (
-            (self.frames, cache.read_frames(shard)),
-            (self.pdf_ids, cache.read_pdf_ids(shard)),
-            (self.left, left),
-            (self.right, right),
-        ):
-            row[begin:end].copy_(torch.from_numpy(values))
-        return end
-
-    def batch(self, frontend: Frontend, rows: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Network inputs and targets of some rows."""
-        left, right = self.left[rows].long(), self.right[rows].long()
-        with torch.no_grad():
-            inputs = frontend.window(self.frames, rows, left, right, dtype)
-        return inputs, self.pdf_ids[rows].long()
-
-
-def edge_distances(lengths: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For utterances of these lengths one after another: frames before and after each frame in its own utterance.
-
-    Returns:
-        two uint8 arrays [sum of lengths]; distances beyond 255 are given as 255, further than any front end reaches.
-    """
-    lengths = np.asarray(lengths, dtype=np.int64)
-    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
-    left = np.arange(len(starts)) - starts
-    right = np.repeat(lengths, lengths) - 1 - left
-    return np.minimum(left, MAX_EDGE_DISTANCE).astype(np.uint8), np.minimum(right, MAX_EDGE_DISTANCE).astype(np.uint8)

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import json
 import multiprocessing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,15 @@ import torch
 
 from acoustic import fsio, log
 from acoustic.data.cache import VERSION, CacheMeta, FramesCache, shard_path
-from acoustic.data.join import JoinOptions, LabelModel, Skip, Source, SourceReader, Utterance, label_model, read_labels
+from acoustic.data.join import (
+    JoinOptions,
+    LabelModel,
+    Source,
+    label_model,
+    read_labels,
+    speaker_statistics,
+)
+from acoustic.data.shards import Label, ShardJob, ShardResult, build_shard, pdf_dtype
 from acoustic.errors import ConfigError, DataError
 from acoustic.features.frontend import Frontend
 from acoustic.kaldi.alignments import alignment_rspecifiers
@@ -58,41 +66,6 @@ class CacheOptions:
             raise ConfigError(f"frames are cached as {' or '.join(DTYPES)}, not {self.dtype!r}")
         if self.shard_frames < 1:
             raise ConfigError(f"a shard must hold at least one frame, not {self.shard_frames}")
-
-
-@dataclass(frozen=True)
-class _Label:
-    """Where the pdf ids of an utterance stand among all: `num_frames` from `begin` on."""
-
-    source: int
-    utt: str
-    begin: int
-    num_frames: int
-
-
-@dataclass(frozen=True)
-class _ShardJob:
-    """Everything a process needs to build one shard."""
-
-    shard: int
-    directory: Path
-    labels_path: Path
-    labels: list[_Label]
-    sources: list[Source]
-    frontend: Frontend
-    options: CacheOptions
-    num_pdfs: int
-
-
-@dataclass
-class _ShardResult:
-    """What came out of a shard: its utterances, what was skipped, and sums over its frames."""
-
-    utterances: list[tuple[str, str, int]]
-    skips: list[tuple[str, str, str]]
-    sum: np.ndarray
-    square_sum: np.ndarray
-    pdf_counts: np.ndarray
 
 
 def ensure_cache(
@@ -145,14 +118,19 @@ def build_cache(
     directory = Path(directory)
     frontend.check_ready()
     tally, on_cpu = log.Tally(), copy.deepcopy(frontend).cpu()
+    data_dirs = [DataDir.read(source.data_dir) for source in sources]
+    corpora = [(data_dir, speaker_statistics(data_dir, on_cpu)) for data_dir in data_dirs]
     model = label_model(sources)
     with fsio.atomic_dir(directory) as unfinished:
         labels_path = unfinished / "labels.tmp"
-        labels = _spool_labels(sources, utterances, labels_path, tally)
+        labels = _spool_labels(sources, data_dirs, utterances, labels_path, tally)
         jobs = [
-            _ShardJob(shard, unfinished, labels_path, part, list(sources), on_cpu, options, model.num_pdfs)
+            ShardJob(
+                shard, unfinished, labels_path, part, *_needed(corpora, part), [source.fmllr for source in sources],
+                on_cpu, options.join, options.dtype, model.num_pdfs,
+            )
             for shard, part in enumerate(_shards(labels, options.shard_frames))
-        ]
+        ]  # fmt: skip
         results = list(log.progress(_run(jobs, num_jobs), "cache", len(jobs), "shard"))
         labels_path.unlink()
         for result in results:
@@ -205,15 +183,18 @@ def _file_stamps(source: Source) -> list[list[Any]]:
 
 
 def _spool_labels(
-    sources: Sequence[Source], only: frozenset[str] | None, path: Path, tally: log.Tally
-) -> list[_Label]:
+    sources: Sequence[Source],
+    data_dirs: Sequence[DataDir],
+    only: frozenset[str] | None,
+    path: Path,
+    tally: log.Tally,
+) -> list[Label]:
     """Write the pdf ids of all utterances that have features and alignments into one file, so that jobs can map it."""
-    labels: list[_Label] = []
+    labels: list[Label] = []
     owner: dict[str, str] = {}
     begin = 0
     with open(path, "wb") as file:
-        for number, source in enumerate(sources):
-            data_dir = DataDir.read(source.data_dir)
+        for number, (source, data_dir) in enumerate(zip(sources, data_dirs, strict=True)):
             wanted = [utt for utt in data_dir.utterances if only is None or utt in only]
             for utt in wanted:
                 if owner.setdefault(utt, source.data_dir) != source.data_dir:
@@ -222,14 +203,14 @@ def _spool_labels(
                     tally.skip("no_features", utt, f"not in {source.data_dir}/feats.scp")
             for utt, pdf_ids in read_labels(source, [utt for utt in wanted if utt in data_dir.feats], tally):
                 file.write(pdf_ids.tobytes())
-                labels.append(_Label(number, utt, begin, len(pdf_ids)))
+                labels.append(Label(number, utt, begin, len(pdf_ids)))
                 begin += len(pdf_ids)
     return labels
 
 
-def _shards(labels: list[_Label], shard_frames: int) -> Iterator[list[_Label]]:
+def _shards(labels: list[Label], shard_frames: int) -> Iterator[list[Label]]:
     """Consecutive utterances, each group of `shard_frames` frames or a little more."""
-    part: list[_Label] = []
+    part: list[Label] = []
     num_frames = 0
     for label in labels:
         part.append(label)
@@ -241,76 +222,36 @@ def _shards(labels: list[_Label], shard_frames: int) -> Iterator[list[_Label]]:
         yield part
 
 
-def _run(jobs: list[_ShardJob], num_jobs: int) -> Iterator[_ShardResult]:
+def _needed(
+    corpora: Sequence[tuple[DataDir, Mapping[str, torch.Tensor] | None]], labels: list[Label]
+) -> tuple[list[DataDir], list[dict[str, torch.Tensor] | None]]:
+    """The parts of data directories and their CMVN statistics that concern some utterances."""
+    data_dirs: list[DataDir] = []
+    statistics: list[dict[str, torch.Tensor] | None] = []
+    for number, (data_dir, cmvn) in enumerate(corpora):
+        utterances = [label.utt for label in labels if label.source == number]
+        utt2spk = {utt: data_dir.utt2spk.get(utt, utt) for utt in utterances}
+        owners = dict.fromkeys(utt2spk.values())
+        data_dirs.append(
+            DataDir(
+                feats={utt: data_dir.feats[utt] for utt in utterances},
+                utt2spk=utt2spk,
+                cmvn={owner: data_dir.cmvn[owner] for owner in owners if owner in data_dir.cmvn},
+            )
+        )
+        statistics.append(None if cmvn is None else {owner: cmvn[owner] for owner in owners if owner in cmvn})
+    return data_dirs, statistics
+
+
+def _run(jobs: list[ShardJob], num_jobs: int) -> Iterator[ShardResult]:
     """Build the shards, here or in other processes; results come in the order of the shards."""
     if num_jobs == 1 or len(jobs) < 2:
-        yield from map(_build_shard, jobs)
+        yield from map(build_shard, jobs)
         return
     # A forked process would inherit torch's threads in an unknown state.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(num_jobs, len(jobs)), context, torch.set_num_threads, (1,)) as pool:
-        yield from pool.map(_build_shard, jobs)
-
-
-def _build_shard(job: _ShardJob) -> _ShardResult:
-    """Read, join and write the utterances of one shard."""
-    label_file = np.memmap(job.labels_path, dtype=np.int32, mode="r") if job.labels_path.stat().st_size else np.zeros(0)
-    utterances: list[Utterance] = []
-    skips = []
-    for number, source in enumerate(job.sources):
-        labels = [label for label in job.labels if label.source == number]
-        if not labels:
-            continue
-        with SourceReader(source, job.frontend, job.options.join) as reader:
-            for label in labels:
-                try:
-                    pdf_ids = np.array(label_file[label.begin : label.begin + label.num_frames], dtype=np.int32)
-                    utterances.append(reader.read(label.utt, pdf_ids))
-                except Skip as skip:
-                    skips.append((skip.reason, label.utt, skip.detail))
-    frames = _stored_frames(utterances, job.options.dtype, job.frontend.base_dim)
-    pdf_ids = np.concatenate([np.zeros(0, np.int32), *(utterance.pdf_ids for utterance in utterances)])
-    frames.tofile(shard_path(job.directory, job.shard, "feats"))
-    pdf_ids.astype(_pdf_dtype(job.num_pdfs)).tofile(shard_path(job.directory, job.shard, "pdfs"))
-    sums, squares = _sums(frames)
-    return _ShardResult(
-        [(utterance.id, utterance.speaker, len(utterance.pdf_ids)) for utterance in utterances],
-        skips, sums, squares, np.bincount(pdf_ids, minlength=job.num_pdfs),
-    )  # fmt: skip
-
-
-def _stored_frames(utterances: list[Utterance], dtype: str, base_dim: int) -> np.ndarray:
-    """The frames of some utterances one after another, rounded to `dtype`.
-
-    Raises:
-        DataError: a value beyond the range of half precision.
-    """
-    limit = float(np.finfo(dtype).max)
-    for utterance in utterances:
-        largest = float(np.abs(utterance.frames).max(initial=0.0))
-        if largest > limit:
-            raise DataError(
-                f"a value of {largest:g} does not fit half precision (at most {limit:g})",
-                utt=utterance.id,
-                remedy="normalise the features (features.cmvn) or cache them as data.dtype=float32",
-            )
-    frames = [np.zeros((0, base_dim), dtype), *(utterance.frames.astype(dtype) for utterance in utterances)]
-    return np.ascontiguousarray(np.concatenate(frames)).astype(np.dtype(dtype).newbyteorder("<"), copy=False)
-
-
-def _sums(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sum and sum of squares of frames, float64 [base_dim] each, a few at a time."""
-    sums, squares = np.zeros(frames.shape[1]), np.zeros(frames.shape[1])
-    for begin in range(0, len(frames), 8192):
-        part = frames[begin : begin + 8192].astype(np.float64)
-        sums += part.sum(0)
-        squares += (part * part).sum(0)
-    return sums, squares
-
-
-def _pdf_dtype(num_pdfs: int) -> str:
-    """The smallest type of those we use that holds all pdf ids."""
-    return "<u2" if num_pdfs <= 1 << 16 else "<i4"
+        yield from pool.map(build_shard, jobs)
 
 
 def _write_skipped(path: Path, tally: log.Tally) -> None:
@@ -318,7 +259,7 @@ def _write_skipped(path: Path, tally: log.Tally) -> None:
     fsio.write_text(path, "".join(f"{reason}\t{utt}\t{detail}\n" for reason, utt, detail in tally.skips))
 
 
-def _write_tables(directory: Path, results: list[_ShardResult]) -> None:
+def _write_tables(directory: Path, results: list[ShardResult]) -> None:
     """Write utts.tsv."""
     lines = []
     for shard, result in enumerate(results):
@@ -331,7 +272,7 @@ def _write_tables(directory: Path, results: list[_ShardResult]) -> None:
 
 def _meta(
     directory: Path,
-    results: list[_ShardResult],
+    results: list[ShardResult],
     sources: Sequence[Source],
     frontend: Frontend,
     options: CacheOptions,
@@ -342,14 +283,14 @@ def _meta(
     num_frames = sum(sizes)
     mean = np.sum([result.sum for result in results], 0) / num_frames
     var = np.sum([result.square_sum for result in results], 0) / num_frames - mean * mean
-    pdf_dtype = _pdf_dtype(model.num_pdfs)
-    alignments = _alignments_fingerprint(directory, results, pdf_dtype)
+    stored_as = pdf_dtype(model.num_pdfs)
+    alignments = _alignments_fingerprint(directory, results, stored_as)
     return CacheMeta(
         key="",
         base_dim=frontend.base_dim,
         feat_dim=frontend.feat_dim,
         dtype=options.dtype,
-        pdf_dtype=np.dtype(pdf_dtype).name,
+        pdf_dtype=np.dtype(stored_as).name,
         num_utts=sum(len(result.utterances) for result in results),
         num_frames=num_frames,
         num_pdfs=model.num_pdfs,
@@ -362,11 +303,11 @@ def _meta(
     )
 
 
-def _alignments_fingerprint(directory: Path, results: list[_ShardResult], pdf_dtype: str) -> str:
+def _alignments_fingerprint(directory: Path, results: list[ShardResult], stored_as: str) -> str:
     """SHA-256 over the utterances' ids and pdf ids (as int32), in their order."""
     digest = hashlib.sha256()
     for shard, result in enumerate(results):
-        pdf_ids = np.fromfile(shard_path(directory, shard, "pdfs"), dtype=pdf_dtype).astype("<i4")
+        pdf_ids = np.fromfile(shard_path(directory, shard, "pdfs"), dtype=stored_as).astype("<i4")
         begin = 0
         for utt, _, num_frames in result.utterances:
             digest.update(utt.encode() + b"\0" + pdf_ids[begin : begin + num_frames].tobytes())

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from acoustic.errors import ConfigError, DataError
+from acoustic.features.base_frames import MatrixTable, check_speakers, open_fmllr, speaker_stats
 from acoustic.features.frontend import Frontend
 from acoustic.kaldi.alignments import read_alignments, read_model
 from acoustic.kaldi.datadir import DataDir
@@ -165,49 +166,41 @@ class SourceReader:
     """Random access to the base frames of one source. A context manager.
 
     Args:
-        source: where the data is.
+        data_dir: features, speakers and statistics.
         frontend: makes base frames of features.
         options: what is still accepted.
-
-    Raises:
-        DataError: the data directory is unusable as a whole.
+        cmvn: statistics by speaker, where cmvn.scp has none (`speaker_statistics`).
+        fmllr: rspecifier of the transforms, when the front end applies them.
     """
 
-    def __init__(self, source: Source, frontend: Frontend, options: JoinOptions) -> None:
-        self.source, self.frontend, self.options = source, frontend, options
-        self.data_dir = DataDir.read(source.data_dir)
-        self._feats = RandomAccessTable(f"scp:{self._scp('feats')}", "matrix")
-        needs_cmvn = frontend.config.needs_cmvn_stats
-        self._cmvn = RandomAccessTable(f"scp:{self._scp('cmvn')}", "matrix") if needs_cmvn else None
-        self._fmllr = None
-        if frontend.config.fmllr != "none":
-            if source.fmllr is None:
-                raise ConfigError(f"fmllr={frontend.config.fmllr}, but no transforms are given for {source.data_dir}")
-            self._fmllr = RandomAccessTable(source.fmllr, "matrix")
+    def __init__(
+        self,
+        data_dir: DataDir,
+        frontend: Frontend,
+        options: JoinOptions,
+        cmvn: Mapping[str, torch.Tensor] | None = None,
+        fmllr: str | None = None,
+    ) -> None:
+        self._data_dir, self._frontend, self._options = data_dir, frontend, options
+        self._stack = contextlib.ExitStack()
+        self._feats = self._stack.enter_context(
+            RandomAccessTable.from_rxfilenames(data_dir.feats, "matrix", "feats.scp")
+        )
+        self._cmvn: MatrixTable | None = cmvn
+        if frontend.config.needs_cmvn_stats and cmvn is None:
+            table = RandomAccessTable.from_rxfilenames(data_dir.cmvn, "matrix", "cmvn.scp")
+            self._cmvn = self._stack.enter_context(table)
+        self._fmllr = open_fmllr(frontend, fmllr, self._stack)
 
     def __enter__(self) -> SourceReader:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        for table in (self._feats, self._cmvn, self._fmllr):
-            if table is not None:
-                table.close()
-
-    def _scp(self, name: str) -> Path:
-        """The path of feats.scp or cmvn.scp, which must be there."""
-        path = Path(self.source.data_dir) / f"{name}.scp"
-        if not path.exists():
-            verb = "fbank" if name == "feats" else "cmvn"
-            raise DataError("is missing", path=path, remedy=f"make it with `acoustic {verb}`")
-        return path
-
-    def has_features(self, utt: str) -> bool:
-        """Whether feats.scp names the utterance."""
-        return utt in self.data_dir.feats
+        self._stack.close()
 
     def speaker(self, utt: str) -> str:
         """The utterance's speaker; itself where utt2spk does not say."""
-        return self.data_dir.utt2spk.get(utt, utt)
+        return self._data_dir.utt2spk.get(utt, utt)
 
     def read(self, utt: str, pdf_ids: np.ndarray) -> Utterance:
         """Join one utterance.
@@ -217,9 +210,9 @@ class SourceReader:
         """
         feats = self._read_feats(utt)
         num_frames = min(len(feats), len(pdf_ids))
-        if num_frames < self.options.min_frames:
+        if num_frames < self._options.min_frames:
             raise Skip("too_short", f"{num_frames} frames")
-        if abs(len(feats) - len(pdf_ids)) > self.options.length_tolerance:
+        if abs(len(feats) - len(pdf_ids)) > self._options.length_tolerance:
             raise Skip("length_mismatch", f"{len(feats)} frames of features, {len(pdf_ids)} of alignment")
         if not np.isfinite(feats).all():
             raise Skip("non_finite", f"frame {int(np.argmin(np.isfinite(feats).all(1)))} holds NaN or infinity")
@@ -232,18 +225,18 @@ class SourceReader:
             feats: np.ndarray = self._feats[utt]
         except DataError as error:
             raise Skip("unreadable", str(error)) from error
-        if feats.ndim == 2 and len(feats) and feats.shape[1] != self.frontend.feat_dim:
-            raise Skip("wrong_dim", f"dimension {feats.shape[1]} instead of {self.frontend.feat_dim}")
+        if feats.ndim == 2 and len(feats) and feats.shape[1] != self._frontend.feat_dim:
+            raise Skip("wrong_dim", f"dimension {feats.shape[1]} instead of {self._frontend.feat_dim}")
         return feats
 
     def _base_frames(self, utt: str, feats: np.ndarray) -> np.ndarray:
         """CMVN and transforms."""
         speaker = self.speaker(utt)
         stats = self._matrix(self._cmvn, speaker, "no_cmvn")
-        fmllr_key = speaker if self.frontend.config.fmllr == "speaker" else utt
+        fmllr_key = speaker if self._frontend.config.fmllr == "speaker" else utt
         fmllr = self._matrix(self._fmllr, fmllr_key, "no_fmllr")
         try:
-            base = self.frontend.per_utterance(torch.from_numpy(feats), stats, fmllr)
+            base = self._frontend.per_utterance(torch.from_numpy(feats), stats, fmllr)
         except DataError as error:
             raise Skip("unusable_transform", str(error)) from error
         if not bool(base.isfinite().all()):
@@ -251,30 +244,28 @@ class SourceReader:
         return base.numpy()
 
     @staticmethod
-    def _matrix(table: RandomAccessTable | None, key: str, reason: str) -> torch.Tensor | None:
+    def _matrix(table: MatrixTable | None, key: str, reason: str) -> torch.Tensor | None:
         """A speaker's or utterance's matrix, None where no table is used."""
         if table is None:
             return None
+        if key not in table:
+            raise Skip(reason, f"none for {key}")
         try:
-            return torch.from_numpy(np.asarray(table[key]))
+            return torch.as_tensor(table[key])
         except DataError as error:
             raise Skip(reason, str(error)) from error
 
 
-def join(source: Source, frontend: Frontend, options: JoinOptions, tally: Tally) -> Iterator[Utterance]:
-    """All usable utterances of a source; the others are counted in `tally`, which the caller checks at the end."""
-    with SourceReader(source, frontend, options) as reader:
-        utterances = reader.data_dir.utterances
-        for utt in utterances:
-            if not reader.has_features(utt):
-                tally.skip("no_features", utt, f"not in {source.data_dir}/feats.scp")
-        with_features = [utt for utt in utterances if reader.has_features(utt)]
-        for utt, pdf_ids in read_labels(source, with_features, tally):
-            try:
-                yield reader.read(utt, pdf_ids)
-                tally.done()
-            except Skip as skip:
-                tally.skip(skip.reason, utt, skip.detail)
+def speaker_statistics(data_dir: DataDir, frontend: Frontend) -> Mapping[str, torch.Tensor] | None:
+    """CMVN statistics by speaker computed from the features, when the front end needs them and cmvn.scp has none.
+
+    Raises:
+        DataError: an utterance without a speaker.
+    """
+    if not frontend.config.needs_cmvn_stats:
+        return None
+    check_speakers(data_dir)
+    return None if data_dir.cmvn else speaker_stats(data_dir, frontend.feat_dim)
 
 
 def feat_dim(sources: Sequence[Source]) -> int:
@@ -285,8 +276,9 @@ def feat_dim(sources: Sequence[Source]) -> int:
     """
     first_error: DataError | None = None
     for source in sources:
-        with RandomAccessTable(f"scp:{source.data_dir}/feats.scp", "matrix") as feats:
-            for utt in DataDir.read(source.data_dir).feats:
+        data_dir = DataDir.read(source.data_dir)
+        with RandomAccessTable.from_rxfilenames(data_dir.feats, "matrix", "feats.scp") as feats:
+            for utt in data_dir.feats:
                 try:
                     matrix = feats[utt]
                 except DataError as error:
@@ -294,7 +286,9 @@ def feat_dim(sources: Sequence[Source]) -> int:
                     continue
                 if len(matrix):
                     return int(matrix.shape[1])
-    raise first_error or DataError("no features in feats.scp", path=sources[0].data_dir if sources else None)
+    raise first_error or DataError(
+        "no features in feats.scp", path=sources[0].data_dir, remedy="compute them first (acoustic fbank)"
+    )
 
 
 def hold_out(sources: Sequence[Source], by: str, fraction: float, seed: int) -> tuple[frozenset[str], frozenset[str]]:
@@ -330,7 +324,7 @@ def hold_out(sources: Sequence[Source], by: str, fraction: float, seed: int) -> 
     return frozenset(group_of) - dev, dev
 
 
-def source_list(data_dirs: Sequence[str], ali_dirs: Sequence[str], fmllr: Any = None) -> list[Source]:
+def source_list(data_dirs: Sequence[str], ali_dirs: Sequence[str], fmllr: str | None = None) -> list[Source]:
     """Pair data directories with alignment directories; one alignment directory may serve all.
 
     Raises:

@@ -154,6 +154,7 @@ class WindowOrder:
 
     Attributes:
         windows: the shards of each window, windows in the order of the epoch.
+        key: tells orders of one cache apart.
     """
 
     def __init__(self, seed: int | None, epoch: int, shard_num_frames: Sequence[int], window_shards: int) -> None:
@@ -164,7 +165,8 @@ class WindowOrder:
         self.windows: list[list[int]] = _grouped(shards.tolist(), window_shards)
         self._begins = np.cumsum([0, *(int(sizes[window].sum()) for window in self.windows)])
         self._sizes, self._shard_begins = sizes, np.cumsum([0, *sizes])
-        self._key = None if seed is None else f"window {seed} {epoch}"
+        self.key = f"{seed} {epoch}"
+        self._shuffled = seed is not None
         self._tables: dict[tuple[int, torch.device], tuple[Tensor, Tensor]] = {}
 
     def window_at(self, position: int) -> int:
@@ -172,20 +174,24 @@ class WindowOrder:
         return int(np.searchsorted(self._begins, position, side="right")) - 1
 
     def index(self, positions: Tensor, begin: int, end: int) -> Tensor:
-        """As `Order.index`, over the whole corpus."""
+        """As `Order.index`: indices in the whole corpus."""
+        return torch.cat([index for _, index in self.parts(positions, begin, end)])
+
+    def parts(self, positions: Tensor, begin: int, end: int) -> list[tuple[int, Tensor]]:
+        """`index` cut at the borders of windows: the number of each window and the indices of its frames."""
         first, last = self.window_at(begin), self.window_at(end - 1)
         if first == last:
-            return self._index_in_window(first, positions)
+            return [(first, self._index_in_window(first, positions))]
         cuts = torch.searchsorted(positions.cpu(), torch.as_tensor(self._begins[first + 1 : last + 1]))
-        parts = positions.tensor_split(cuts)
-        return torch.cat([self._index_in_window(first + i, part) for i, part in enumerate(parts)])
+        pieces = enumerate(positions.tensor_split(cuts), first)
+        return [(window, self._index_in_window(window, piece)) for window, piece in pieces]
 
     def _index_in_window(self, window: int, positions: Tensor) -> Tensor:
         """Frame indices at positions that all lie in one window."""
         begin, end = (int(position) for position in self._begins[window : window + 2])
         local = positions - begin
-        if self._key is not None:
-            local = _permutation(end - begin, f"{self._key} {window}")(local)
+        if self._shuffled:
+            local = _permutation(end - begin, f"window {self.key} {window}")(local)
         shard_ends, shifts = self._shard_table(window, positions.device)
         return local + shifts[torch.searchsorted(shard_ends, local, right=True)]
 

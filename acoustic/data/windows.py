@@ -1,0 +1,151 @@
+"""A store for corpora beyond memory: while batches come from one window of shards, the next one is read."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from acoustic.data.batches import Block, FrameStore, Store
+from acoustic.data.cache import FramesCache
+from acoustic.data.order import Order, WindowOrder
+from acoustic.data.pool import FramePool
+from acoustic.features.frontend import Frontend
+
+WINDOW_SHARDS = 16
+
+
+class WindowedStore(Store):
+    """Two windows of shards in the memory of the device, the one in use and the next; shuffled by `WindowOrder`.
+
+    Memory is constant however large the cache. One pass over the batches at a time.
+
+    Args:
+        cache, frontend, device, dtype: as of `Store`.
+        window_shards: shards in a window; more make the shuffle better and take more memory.
+    """
+
+    def __init__(
+        self,
+        cache: FramesCache,
+        frontend: Frontend,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        window_shards: int = WINDOW_SHARDS,
+    ) -> None:
+        super().__init__(cache, frontend, device, dtype)
+        self._window_shards = window_shards
+        largest = sorted(cache.shard_num_frames.tolist())[-window_shards:]
+        self._slots = [_Slot(sum(largest), cache, self.device) for _ in range(2)]
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="acoustic-window")
+
+    def order(self, seed: int | None, epoch: int) -> WindowOrder:
+        """As `Store.order`."""
+        return WindowOrder(seed, epoch, self.cache.shard_num_frames.tolist(), self._window_shards)
+
+    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """As `Store.batch`, of any frames of the cache: the shards they stand in are read one by one."""
+        slot = _Slot(int(self.cache.shard_num_frames.max()), self.cache, self.device)
+        shards = slot.shards_of(index)
+        inputs = torch.empty(len(index), self.frontend.input_dim, dtype=self.dtype, device=self.device)
+        targets = torch.empty(len(index), dtype=torch.int64, device=self.device)
+        for shard in shards.unique().tolist():
+            here = shards == shard
+            slot.load([shard])
+            inputs[here], targets[here] = slot.batch(self.frontend, index[here], self.dtype)
+        return inputs, targets
+
+    def _gather(self, order: Order, block: Block) -> tuple[Tensor, Tensor]:
+        """As `Store._gather`, window by window."""
+        assert isinstance(order, WindowOrder)
+        parts = order.parts(block.positions(self.device), block.begin, block.end)
+        gathered = [self._window(order, window).batch(self.frontend, index, self.dtype) for window, index in parts]
+        return torch.cat([inputs for inputs, _ in gathered]), torch.cat([targets for _, targets in gathered])
+
+    def _window(self, order: WindowOrder, window: int) -> _Slot:
+        """The slot that holds a window of an order; the window after it is on its way into the other slot."""
+        slot = next((slot for slot in self._slots if slot.key == (order.key, window)), None)
+        if slot is None:
+            slot = self._slots[0]
+            self._start_loading(slot, order, window)
+        slot.wait()
+        other = self._slots[1 - self._slots.index(slot)]
+        if window + 1 < len(order.windows) and other.key != (order.key, window + 1):
+            self._start_loading(other, order, window + 1)
+        return slot
+
+    def _start_loading(self, slot: _Slot, order: WindowOrder, window: int) -> None:
+        """Have the loader's thread fill a slot, once what it still does and what the device still computes is done."""
+        used = torch.cuda.current_stream(self.device).record_event() if self.device.type == "cuda" else None
+        slot.key = (order.key, window)
+        slot.loading = self._loader.submit(slot.load, order.windows[window], used)
+
+
+class _Slot:
+    """Room for the frames of one window.
+
+    Attributes:
+        key: which window of which order it holds, or is being filled with.
+        loading: the filling, until it was waited for.
+    """
+
+    def __init__(self, num_rows: int, cache: FramesCache, device: torch.device) -> None:
+        self.key: tuple[str, int] | None = None
+        self.loading: Future[None] | None = None
+        self._cache, self._device = cache, device
+        self._pool = FramePool(num_rows, cache.base_dim, cache.torch_dtype, device)
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        ends = torch.tensor(cache.shard_num_frames.cumsum())
+        self._shard_begins = (ends - torch.tensor(cache.shard_num_frames)).tolist()
+        self._shard_ends = ends.to(device)
+        # Added to a frame's index it gives its row, for frames of the shards that are here.
+        self._shifts = torch.zeros(cache.num_shards, dtype=torch.int64, device=device)
+
+    def load(self, shards: list[int], used: torch.cuda.Event | None = None) -> None:
+        """Fill with some shards, after `used`, the last use of what was here."""
+        if used is not None:
+            used.synchronize()
+        shifts = torch.zeros(len(self._shard_begins), dtype=torch.int64)
+        # A stream of its own, so that copies to a GPU go on while the GPU trains.
+        with torch.cuda.stream(self._stream):
+            row = 0
+            for shard in shards:
+                shifts[shard] = row - self._shard_begins[shard]
+                row = self._pool.fill(row, self._cache, shard)
+            self._shifts.copy_(shifts)
+        if self._stream is not None:
+            self._stream.synchronize()
+
+    def wait(self) -> None:
+        """Wait until filled; an error of the loading thread is raised here."""
+        if self.loading is not None:
+            try:
+                self.loading.result()
+            except BaseException:
+                self.key = None
+                raise
+            finally:
+                self.loading = None
+
+    def shards_of(self, index: Tensor) -> Tensor:
+        """The shard that each frame of the cache stands in."""
+        return torch.searchsorted(self._shard_ends, index, right=True)
+
+    def batch(self, frontend: Frontend, index: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Network inputs and targets of frames of the cache that are here."""
+        return self._pool.batch(frontend, index + self._shifts[self.shards_of(index)], dtype)
+
+
+def open_store(
+    cache: FramesCache,
+    frontend: Frontend,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    max_bytes: int | None = None,
+    window_shards: int = WINDOW_SHARDS,
+) -> Store:
+    """A FrameStore when the cache takes at most `max_bytes` of memory, else a WindowedStore."""
+    if max_bytes is None or FramePool.num_bytes(cache.num_frames, cache.base_dim, cache.torch_dtype) <= max_bytes:
+        return FrameStore(cache, frontend, device, dtype)
+    return WindowedStore(cache, frontend, device, dtype, window_shards)
