@@ -10,6 +10,7 @@ import contextlib
 import gzip
 import io
 import os
+import re
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ from typing import IO, cast
 from acoustic.errors import DataError
 from acoustic.fsio import atomic_write, write_failed
 from acoustic.kaldi.sources import describe_status, shell_command, stop_command
+
+_UNWRITABLE = re.compile(r"\0|^(?!\|)(.*\||\s.*|.*\s|.*:[0-9]+|(ark|scp)[,a-z]*:.*)$", re.DOTALL)
+"""A NUL, an input command, blanks at an end, `file:123` (read back as an offset), or a table instead of a file."""
 
 
 def is_plain_file(wxfilename: str) -> bool:
@@ -44,8 +48,8 @@ def open_writer(wxfilename: str | Path) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def _open(wxfilename: str) -> Iterator[IO[bytes]]:
-    if "\0" in wxfilename or wxfilename.endswith("|") or wxfilename.strip() != wxfilename:
-        raise DataError("is no name to write to", path=repr(wxfilename), remedy="a path, `-` or `| command`")
+    if _UNWRITABLE.search(wxfilename):
+        raise DataError("is no name to write to", path=repr(wxfilename), remedy="use a path, `-` or `| command`")
     if wxfilename in ("", "-"):
         with _open_stdout() as file:
             yield file

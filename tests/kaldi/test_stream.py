@@ -238,6 +238,12 @@ def test_the_same_data_gives_the_same_gzip_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "b.gz").read_bytes()
 
 
+@pytest.mark.parametrize("name", ["x:12", "cat |", " x", "x ", "a\0b", "ark:x", "ark,scp:x,y"])
+def test_names_that_cannot_be_written_to(name: str) -> None:
+    with pytest.raises(DataError, match="no name to write to"), open_writer(name):
+        pass
+
+
 def test_a_symbolic_link_is_followed(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("storage")
     with open_writer(tmp_path / "link") as file:
