@@ -114,14 +114,14 @@ def test_a_stop_takes_its_closure_from_the_phone_before():
     samples = np.full(10000, 1000, dtype=np.int16)
     samples[4000:5000] = 3  # the closure of the stop whose burst is at 5000
     events = [
-        PhonemeEvent("ɪ", 1, 0),
+        PhonemeEvent("i", 1, 0),
         PhonemeEvent("t", 1, 5000),
         PhonemeEvent("s", 1, 6000),
         PhonemeEvent("", 1, 9000),
     ]
     phones = phones_of_events(events, ["its"], samples, 10000)
     assert [(p.label, p.begin, p.end) for p in phones] == [
-        ("IH", 0.0, 0.4),
+        ("IY", 0.0, 0.4),
         ("T", 0.4, 0.6),
         ("S", 0.6, 0.9),
         (SILENCE, 0.9, 1.0),
