@@ -23,6 +23,7 @@ VERBS = {
     "train": "train",
     "loglikes": "loglikes",
     "decode": "decode",
+    "decode-tune": "decode_tune",
     "score": "score",
     "prepare-lang": "prepare_lang",
     "ngram": "ngram",

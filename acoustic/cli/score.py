@@ -52,10 +52,11 @@ def run(args: argparse.Namespace) -> None:
     groups = groups_by_speaker(scores, read_speakers(args.utt2spk)) if args.utt2spk else None
     if args.num_bootstrap:
         interval = confidence_interval(scores, list(groups.values()) if groups else None, args.num_bootstrap, args.seed)
+        unit = "speakers" if groups else "utterances"
         print(
             f"WER {interval.confidence:.0%} confidence interval [{interval.low:.2f}, {interval.high:.2f}], "
             f"standard error {interval.std_error:.2f} "
-            f"({interval.num_samples} bootstrap draws of {interval.num_groups} {'speakers' if groups else 'utterances'})"
+            f"({interval.num_samples} bootstrap draws of {interval.num_groups} {unit})"
         )
     if groups:
         print("\n".join(speaker_table(scores, groups)))

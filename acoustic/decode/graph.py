@@ -159,8 +159,7 @@ def copy_lang_files(lang_dir: Path, folder: Path) -> None:
         except FileNotFoundError as error:
             raise DataError("is missing", path=lang_dir / name, remedy="make it with prepare-lang") from error
     (folder / "phones").mkdir()
-    for pattern in MAKE_GRAPH = "use the graph made for this model, or make one with acoustic mkgraph"
-COPIED_PHONE_FILES:
+    for pattern in COPIED_PHONE_FILES:
         for path in sorted((lang_dir / "phones").glob(pattern)):
             shutil.copyfile(path, folder / "phones" / path.name)
 

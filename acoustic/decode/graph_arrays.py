@@ -11,6 +11,7 @@ import struct
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 import kaldifst
 import numpy as np
@@ -77,15 +78,21 @@ class FstArrays:
         """The same transducer as an object of kaldifst."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "graph.fst"
-            path.write_bytes(b"".join(self.const_file()))
+            with path.open("wb") as file:
+                self.write_to(file)
             return kaldifst.StdConstFst.read(str(path))
 
     def to_vector(self) -> kaldifst.StdVectorFst:
         """The same transducer as an object of kaldifst that can be changed."""
         return kaldifst.StdVectorFst(self.to_const())
 
-    def const_file(self) -> tuple[bytes, ...]:
-        """The parts of a file of type `const`."""
+    def write(self, path: str | Path) -> None:
+        """Write a file of type `const`, complete or absent."""
+        with atomic_write(path) as file:
+            self.write_to(file)
+
+    def write_to(self, file: IO[bytes]) -> None:
+        """Write in the format `const`."""
         states = np.zeros(self.num_states, dtype=CONST_STATE)
         states["final"] = self.final
         states["first_arc"] = self.first_arc[:-1]
@@ -93,15 +100,11 @@ class FstArrays:
         sources = self.sources()
         states["num_iepsilons"] = np.bincount(sources[self.arcs["ilabel"] == 0], minlength=self.num_states)
         states["num_oepsilons"] = np.bincount(sources[self.arcs["olabel"] == 0], minlength=self.num_states)
-        header = struct.pack("<i", MAGIC) + _string("const") + _string("standard")
-        header += HEADER.pack(CONST_VERSION, 0, EXPANDED_PROPERTY, self.start, self.num_states, self.num_arcs)
-        return header, states.tobytes(), self.arcs.tobytes()
-
-    def write(self, path: str | Path) -> None:
-        """Write a file of type `const`, complete or absent."""
-        with atomic_write(path) as file:
-            for part in self.const_file():
-                file.write(part)
+        file.write(struct.pack("<i", MAGIC) + _string("const") + _string("standard"))
+        file.write(HEADER.pack(CONST_VERSION, 0, EXPANDED_PROPERTY, self.start, self.num_states, self.num_arcs))
+        for array in (states, self.arcs):
+            if len(array):  # an empty array has no buffer
+                file.write(np.ascontiguousarray(array).view(np.uint8).data)
 
 
 def from_kaldifst(fst: kaldifst.StdFst) -> FstArrays:
@@ -178,7 +181,8 @@ def _read_const(reader: ByteReader, start: int, num_states: int, num_arcs: int, 
     arcs = reader.read_array(ARC, _count(reader, num_arcs))
     first_arc = np.zeros(num_states + 1, dtype=np.int64)
     np.cumsum(states["num_arcs"], out=first_arc[1:])
-    if first_arc[-1] != num_arcs or np.any(states["first_arc"][states["num_arcs"] > 0] != first_arc[:-1][states["num_arcs"] > 0]):
+    has_arcs = states["num_arcs"] > 0
+    if first_arc[-1] != num_arcs or np.any(states["first_arc"][has_arcs] != first_arc[:-1][has_arcs]):
         raise reader.error("is a damaged OpenFst file: states and arcs do not fit together")
     return FstArrays(start, np.ascontiguousarray(states["final"]), first_arc, arcs)
 
@@ -214,7 +218,7 @@ def _check(fst: FstArrays, reader: ByteReader) -> None:
     arcs = fst.arcs
     if not 0 <= fst.start < fst.num_states:
         raise reader.error(f"is a damaged OpenFst file: start state {fst.start} of {fst.num_states}")
-    if len(arcs) and not (0 <= arcs["nextstate"].min() and arcs["nextstate"].max() < fst.num_states):
+    if len(arcs) and not (arcs["nextstate"].min() >= 0 and arcs["nextstate"].max() < fst.num_states):
         raise reader.error("is a damaged OpenFst file: an arc to a state that it does not have")
     if len(arcs) and min(arcs["ilabel"].min(), arcs["olabel"].min()) < 0:
         raise reader.error("is a damaged OpenFst file: a negative label")

@@ -81,7 +81,7 @@ def _attach(hmm: HmmAcceptor, num_states: int) -> tuple[Arc, list[Arc]]:
         num_states: how many states the loop has so far; the new states are numbered from there.
     """
     offset = num_states - hmm.starts_alone
-    moved = [(source + offset, destination + offset, label, 0, cost) for source, destination, label, _, cost in hmm.arcs]
+    moved = [(start + offset, end + offset, label, 0, cost) for start, end, label, _, cost in hmm.arcs]
     back = (hmm.num_states - 1 + offset, 0, 0, 0, 0.0)
     if not hmm.starts_alone:
         return (0, offset, 0, 0, 0.0), [*moved, back]

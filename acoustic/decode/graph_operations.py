@@ -72,7 +72,7 @@ def add_self_loops(fst: FstArrays, model: TransitionModel, self_loop_scale: floa
     """
     labels = fst.arcs["ilabel"]
     if fst.num_arcs and labels.max() > model.num_transition_ids:
-        raise DataError(f"the graph has input label {labels.max()}, the model {model.num_transition_ids} transition_ids")
+        raise DataError(f"the graph has label {labels.max()}, the model {model.num_transition_ids} transition_ids")
     if np.any(model.is_self_loop[labels]):
         raise DataError("the graph has self-loops already")
     fst = separate_entered_states(fst, model.transition_state_of[labels])

@@ -61,8 +61,14 @@ class Scores:
     def select(self, index: Sequence[int]) -> Scores:
         """The scores of some of the utterances, by position."""
         chosen = np.asarray(index, dtype=np.int64)
-        columns = (self.num_words, self.num_ins, self.num_del, self.num_sub, self.is_wrong)
-        return Scores([self.utts[i] for i in chosen], *(column[chosen] for column in columns))
+        return Scores(
+            [self.utts[i] for i in chosen],
+            self.num_words[chosen],
+            self.num_ins[chosen],
+            self.num_del[chosen],
+            self.num_sub[chosen],
+            self.is_wrong[chosen],
+        )
 
     def wer_line(self) -> str:
         """The `%WER` line, character for character as compute-wer prints it."""
@@ -122,10 +128,10 @@ def score(ref: Mapping[str, Sequence[str]], hyp: Mapping[str, Sequence[str]], mo
             f"none of the {len(ref)} reference utterances has a hypothesis",
             remedy="check that both files name the same utterances",
         )
-    columns = np.array(rows, dtype=np.int64).T
-    if columns[0].sum() == 0:
+    num_words, num_ins, num_del, num_sub, is_wrong = np.array(rows, dtype=np.int64).T
+    if num_words.sum() == 0:
         raise DataError(f"the {len(rows)} scored references hold no words", remedy="check the reference file")
-    return Scores(utts, *columns[:4], is_wrong=columns[4].astype(bool), num_absent=num_absent)
+    return Scores(utts, num_words, num_ins, num_del, num_sub, is_wrong.astype(bool), num_absent)
 
 
 def groups_by_speaker(scores: Scores, utt2spk: Mapping[str, str]) -> dict[str, list[int]]:

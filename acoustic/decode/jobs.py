@@ -1,0 +1,69 @@
+"""Work on many utterances in forked processes: what they share is in memory once, results come in order."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from acoustic.errors import DataError
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+AHEAD = 3  # items each process may have waiting; more would only take memory
+
+_work: Callable[[Any], Any] | None = None
+
+
+def num_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def in_processes(work: Callable[[Item], Answer], items: Iterable[Item], num_jobs: int) -> Iterator[Answer]:
+    """Yield `work(item)` for each item, in order, reading items no further ahead than the processes need.
+
+    Args:
+        work: called in the processes; it and what it refers to are inherited by them, not copied.
+        items: what is sent to them.
+        num_jobs: how many processes; with 1 all is done in this one.
+
+    Raises:
+        DataError: a process died.
+    """
+    if num_jobs <= 1:
+        yield from map(work, items)
+        return
+    waiting: deque[Future[Answer]] = deque()
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(num_jobs, context, initializer=_start, initargs=(work,)) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(_call, item))
+                if len(waiting) >= AHEAD * num_jobs:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool as error:
+            raise DataError(
+                "a worker process died", remedy="if memory ran out, use fewer of them with --num-jobs"
+            ) from error
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _start(work: Callable[[Any], Any]) -> None:
+    global _work
+    _work = work
+
+
+def _call(item: Any) -> Any:
+    if _work is None:
+        raise RuntimeError("the worker process was not started by in_processes")
+    return _work(item)
