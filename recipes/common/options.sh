@@ -26,13 +26,20 @@ parse_options() {
         set_option "$1" "$2"
         shift 2
         ;;
-      *=* | "~"*)
-        overrides+=("$1")
+      *)
+        take_argument "$1"
         shift
         ;;
-      *) die "$1 is neither an option (--name value) nor an override (key=value); --help shows what there is" ;;
     esac
   done
+}
+
+# take_argument ARGUMENT: what is no option must be a hydra override. A script with other arguments defines it anew.
+take_argument() {
+  case "$1" in
+    *=* | "~"*) overrides+=("$1") ;;
+    *) die "$1 is neither an option (--name value) nor an override (key=value); --help shows what there is" ;;
+  esac
 }
 
 # set_option --NAME VALUE: give the variable of that name its value.
