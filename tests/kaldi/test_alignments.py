@@ -44,6 +44,16 @@ def test_pdfs_and_phones_are_those_of_kaldi(ali_dir: Path) -> None:
     assert utts == list(pdfs)
 
 
+def test_pdf_posteriors_are_those_of_kaldi() -> None:
+    model = TransitionModel.read(GOLDEN / "model/tri1/final.mdl")
+    alignments = dict(read_table(f"ark:{GOLDEN}/align/tri1/ali.ark", "int_vector"))
+    posteriors = dict(read_table(f"ark:{GOLDEN}/align/tri1/pdf_post.ark", "posterior"))
+    assert list(posteriors) == list(alignments)
+    for utt, frames in posteriors.items():
+        expected = [[(pdf, 1.0)] for pdf in ali.to_pdfs(model, utt, alignments[utt]).tolist()]
+        assert [list(frame) for frame in frames] == expected
+
+
 def test_gz_ark_and_scp_hold_the_same(ali_dir: Path, tmp_path: Path) -> None:
     expected = golden_of(ali_dir, "ali.txt")
     for kind in ("ark", "scp"):
