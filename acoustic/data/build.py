@@ -102,7 +102,7 @@ def ensure_cache(
             logger.info("%s was made of other input: building it again", directory)
         except DataError as error:
             logger.warning("%s; building it again", error)
-    return build_cache(directory, sources, frontend, options, only, num_jobs, key)
+    return build_cache(directory, sources, frontend, options, only, num_jobs)
 
 
 def build_cache(
@@ -112,11 +112,11 @@ def build_cache(
     options: CacheOptions,
     utterances: frozenset[str] | None = None,
     num_jobs: int = 1,
-    key: str | None = None,
 ) -> FramesCache:
     """Build a cache; arguments and errors as of `ensure_cache`. What is at `directory` is replaced when all is done."""
     directory = Path(directory)
     frontend.check_ready()
+    key = cache_key(sources, frontend, options, utterances)
     tally, on_cpu = log.Tally(), copy.deepcopy(frontend).cpu()
     data_dirs = [DataDir.read(source.data_dir) for source in sources]
     corpora = [(data_dir, speaker_statistics(data_dir, on_cpu)) for data_dir in data_dirs]
@@ -141,8 +141,7 @@ def build_cache(
         _write_skipped(directory.with_name(f"{directory.name}.skipped.tsv"), tally)
         tally.check(options.join.max_skip_fraction)
         _write_tables(unfinished, results)
-        meta = _meta(unfinished, results, sources, frontend, options, model)
-        meta.key = cache_key(sources, frontend, options, utterances) if key is None else key
+        meta = _meta(key, unfinished, results, sources, frontend, options, model)
         fsio.write_json(unfinished / "meta.json", dataclasses.asdict(meta))
     return FramesCache.open(directory)
 
@@ -271,6 +270,7 @@ def _write_tables(directory: Path, results: list[ShardResult]) -> None:
 
 
 def _meta(
+    key: str,
     directory: Path,
     results: list[ShardResult],
     sources: Sequence[Source],
@@ -286,7 +286,7 @@ def _meta(
     stored_as = pdf_dtype(model.num_pdfs)
     alignments = _alignments_fingerprint(directory, results, stored_as)
     return CacheMeta(
-        key="",
+        key=key,
         base_dim=frontend.base_dim,
         feat_dim=frontend.feat_dim,
         dtype=options.dtype,

@@ -1,0 +1,157 @@
+"""The frames cache: what it holds, when it is built again, what it refuses."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from acoustic import fsio
+from acoustic.data.build import CacheOptions, ensure_cache
+from acoustic.data.cache import FramesCache
+from acoustic.errors import ConfigError, DataError
+from acoustic.kaldi.alignments import read_model, write_alignments
+from acoustic.kaldi.tree import DecisionTree
+from tests.data.corpus import frontend, make_cache, make_corpus, write_feats
+
+LENGTHS = [7, 1, 30, 12, 5, 18, 40, 2]
+
+
+def content(directory: Path) -> dict[str, bytes]:
+    """Every file of a cache."""
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def test_frames_and_labels_are_those_of_the_corpus(tmp_path: Path) -> None:
+    corpus, cache = make_cache(tmp_path, LENGTHS, shard_frames=30)
+    utts = sorted(corpus.feats)
+    frames = np.concatenate([corpus.feats[utt] for utt in utts])
+    pdf_ids = np.concatenate([corpus.pdf_ids(utt) for utt in utts])
+    shards = range(cache.num_shards)
+    assert cache.num_shards == 4
+    assert cache.ids == utts
+    assert np.array_equal(np.concatenate([cache.read_frames(shard) for shard in shards]), frames)
+    assert np.array_equal(np.concatenate([cache.read_pdf_ids(shard) for shard in shards]), pdf_ids)
+    assert np.concatenate([cache.utterance_lengths(shard) for shard in shards]).tolist() == LENGTHS
+    assert cache.pdf_counts.tolist() == np.bincount(pdf_ids, minlength=cache.num_pdfs).tolist()
+    assert np.allclose(cache.meta.mean, frames.mean(0)) and np.allclose(cache.meta.var, frames.var(0), atol=1e-6)
+    assert cache.utterances_of(np.array([0, 6, 7, 8, 37, 114])) == [utts[i] for i in (0, 0, 1, 2, 2, 7)]
+
+
+def test_fingerprints_say_which_alignments_model_and_tree(tmp_path: Path) -> None:
+    corpus, cache = make_cache(tmp_path, LENGTHS)
+    fingerprints = cache.meta.fingerprints
+    assert fingerprints["transition_model"] == read_model(corpus.source.ali_dir).fingerprint()
+    assert fingerprints["tree"] == DecisionTree.read(Path(corpus.source.ali_dir) / "tree").fingerprint()
+    sharded = ensure_cache(tmp_path / "sharded", [corpus.source], frontend(), CacheOptions(shard_frames=20))
+    assert sharded.meta.fingerprints == fingerprints
+    alignments = {**corpus.alignments, "s0001": corpus.alignments["s0001"] % 2 + 1}
+    write_alignments(corpus.source.ali_dir, sorted(alignments.items()), 1)
+    other = ensure_cache(tmp_path / "other", [corpus.source], frontend()).meta.fingerprints
+    assert {key for key in fingerprints if fingerprints[key] != other[key]} == {"alignments"}
+
+
+def test_processes_build_the_same_cache(tmp_path: Path) -> None:
+    corpus, cache = make_cache(tmp_path, LENGTHS, shard_frames=30)
+    options = CacheOptions(dtype="float32", shard_frames=30)
+    ensure_cache(tmp_path / "parallel", [corpus.source], frontend(), options, num_jobs=2)
+    assert content(tmp_path / "parallel") == content(cache.directory)
+
+
+def test_half_precision_is_the_nearest_and_nothing_overflows(tmp_path: Path) -> None:
+    corpus, cache = make_cache(tmp_path, [10, 10], dtype="float16")
+    assert np.array_equal(cache.read_frames(0)[:10], corpus.feats["s0000"].astype(np.float16))
+    write_feats(corpus, {utt: feats + 1e5 * (utt == "s0001") for utt, feats in corpus.feats.items()})
+    with pytest.raises(DataError, match=r"s0001.*does not fit half precision.*data.dtype=float32"):
+        ensure_cache(cache.directory, [corpus.source], frontend(), CacheOptions(dtype="float16"))
+    assert FramesCache.open(cache.directory).meta == cache.meta  # what was there is left
+    wide = ensure_cache(tmp_path / "wide", [corpus.source], frontend(), CacheOptions(dtype="float32"))
+    assert wide.read_frames(0).max() > 9e4
+
+
+def test_only_chosen_utterances(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, LENGTHS)
+    cache = ensure_cache(tmp_path / "cache", [corpus.source], frontend(), utterances=["s0003", "s0005"])
+    assert cache.ids == ["s0003", "s0005"]
+    assert (tmp_path / "cache.skipped.tsv").read_text() == ""
+
+
+# -- when it is built again ---------------------------------------------------------------------------------------
+
+
+def test_the_same_input_is_not_built_twice(tmp_path: Path) -> None:
+    corpus, cache = make_cache(tmp_path, LENGTHS)
+    before = cache.directory.stat().st_ino
+    # Splicing and deltas act when batches are made: other values of them can use the same cache.
+    ensure_cache(cache.directory, [corpus.source], frontend(splice_left=1), CacheOptions(dtype="float32"))
+    assert cache.directory.stat().st_ino == before
+
+
+@pytest.mark.parametrize("change", ["features", "alignments", "frontend", "options", "utterances", "damage"])
+def test_a_stale_or_damaged_cache_is_built_again(tmp_path: Path, change: str) -> None:
+    corpus, cache = make_cache(tmp_path, LENGTHS)
+    front, options, utterances = frontend(), CacheOptions(dtype="float32"), None
+    if change == "features":
+        scp = Path(corpus.source.data_dir) / "feats.scp"
+        os.utime(scp, ns=(1, 1))
+    elif change == "alignments":
+        write_alignments(corpus.source.ali_dir, sorted(corpus.alignments.items()), 3)
+    elif change == "frontend":
+        front = frontend(cmvn="utterance")
+    elif change == "options":
+        options = CacheOptions(dtype="float16")
+    elif change == "utterances":
+        utterances = ["s0000", "s0001"]
+    else:
+        os.truncate(cache.directory / "shard-00000.feats", 12)
+    before = cache.directory.stat().st_ino
+    ensure_cache(cache.directory, [corpus.source], front, options, utterances)
+    assert cache.directory.stat().st_ino != before
+
+
+def test_a_folder_with_other_things_is_never_replaced(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, LENGTHS)
+    with pytest.raises(ConfigError, match="no frames cache"):
+        ensure_cache(tmp_path, [corpus.source], frontend())
+    assert Path(corpus.source.data_dir).exists()
+
+
+# -- what is refused ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["shard-00000.feats", "shard-00001.pdfs", "utts.tsv", "meta.json"])
+def test_cut_files_are_refused_wherever_they_are_cut(tmp_path: Path, name: str) -> None:
+    _, cache = make_cache(tmp_path, LENGTHS, shard_frames=60)
+    path = cache.directory / name
+    whole = path.read_bytes()
+    # Without its last line end a text is still whole.
+    for size in range(0, len(whole) - 1, 1 if len(whole) < 500 else 17):
+        path.write_bytes(whole[:size])
+        with pytest.raises(DataError, match=name):
+            FramesCache.open(cache.directory)
+    path.unlink()
+    with pytest.raises(DataError, match=name):
+        FramesCache.open(cache.directory)
+
+
+def test_another_version_of_the_layout_is_refused(tmp_path: Path) -> None:
+    _, cache = make_cache(tmp_path, LENGTHS)
+    meta = fsio.read_json(cache.directory / "meta.json")
+    for change in ({"version": 99}, {"surprise": 1}):
+        fsio.write_json(cache.directory / "meta.json", {**meta, **change})
+        with pytest.raises(DataError, match=r"meta\.json.*remove the cache"):
+            FramesCache.open(cache.directory)
+
+
+def test_an_empty_corpus_is_refused(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, [3])
+    with pytest.raises(DataError, match="none of"):
+        ensure_cache(tmp_path / "cache", [corpus.source], frontend(), utterances=["other"])
+
+
+def test_a_front_end_whose_matrices_were_not_set_is_refused(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, [3])
+    with pytest.raises(ConfigError, match="global_cmvn"):
+        ensure_cache(tmp_path / "cache", [corpus.source], frontend(cmvn="global"))
