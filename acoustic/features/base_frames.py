@@ -166,10 +166,12 @@ def _base_frames(
 ) -> Iterator[tuple[str, Tensor]]:
     """Join features with statistics (by speaker where `utt2spk` has any) and transforms; run the front end."""
     for utt, feats in _usable(matrices, frontend.feat_dim, tally):
-        owner = _owner(utt, utt2spk)
-        transform_owner = owner if frontend.config.fmllr == "speaker" else utt
-        utterance_stats = _matrix_of(stats, owner, utt, "CMVN statistics") if stats is not None else None
-        transform = _matrix_of(fmllr, transform_owner, utt, "fMLLR transform") if fmllr is not None else None
+        utterance_stats, transform = None, None
+        if stats is not None:
+            utterance_stats = _matrix_of(stats, _owner(utt, utt2spk), utt, "CMVN statistics")
+        if fmllr is not None:
+            owner = _owner(utt, utt2spk) if frontend.config.fmllr == "speaker" else utt
+            transform = _matrix_of(fmllr, owner, utt, "fMLLR transform")
         try:
             base = frontend.per_utterance(feats, utterance_stats, transform)
         except DataError as error:
@@ -190,7 +192,7 @@ def _owner(utt: str, utt2spk: Mapping[str, str]) -> str:
 def _matrix_of(table: MatrixTable, owner: str, utt: str, what: str) -> Tensor:
     """The matrix of a speaker or utterance, which must be there."""
     if owner not in table:
-        raise DataError(f"no {what} for {owner}", utt=utt, remedy=f"compute them for every speaker ({what} of the set)")
+        raise DataError(f"no {what} for {owner}", utt=utt, remedy="make them for the whole set")
     return torch.as_tensor(table[owner])
 
 

@@ -59,9 +59,8 @@ def apply_cmvn(feats: Tensor, stats: Tensor, norm_vars: bool = False) -> Tensor:
             remedy="compute them from these features (acoustic cmvn)",
         )
     shift, scale = cmvn_shift_scale(stats.to(feats.device), norm_vars)
-    if scale is None:
-        return feats.float() + shift.float()
-    return torch.addcmul((shift * scale).float(), feats.float(), scale.float())
+    centred = feats.float() + shift.float()
+    return centred if scale is None else centred * scale.float()
 
 
 def sliding_windows(num_frames: int, window: int, min_window: int, center: bool) -> tuple[Tensor, Tensor]:
