@@ -1,0 +1,105 @@
+"""mkgraph, decode, decode-tune and score as commands: what they write, print and refuse."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from acoustic.cli.main import run
+from acoustic.errors import ConfigError, DataError
+from acoustic.kaldi.tables import TableWriter, read_table
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+MODEL = str(GOLDEN / "model" / "tri1" / "final.mdl")
+GRAPH = str(GOLDEN / "graph" / "tri1" / "HCLG.fst")
+LOGLIKES = f"ark:{GOLDEN / 'decode' / 'tri1' / 'loglikes.ark'}"
+WORDS = str(GOLDEN / "graph" / "tri1" / "words.txt")
+
+
+def test_from_graph_to_word_error_rate(tmp_path, capsys):
+    run(["mkgraph", str(GOLDEN / "graph" / "lang"), str(GOLDEN / "model" / "tri1"), str(tmp_path / "graph")])
+    graph = str(tmp_path / "graph" / "HCLG.fst")
+    run(["decode", "--num-jobs=2", MODEL, graph, LOGLIKES, f"ark,t:{tmp_path}/int", f"ark,t:{tmp_path}/ali"])
+    assert (tmp_path / "int").read_text() == (GOLDEN / "decode" / "tri1" / "words_int.txt").read_text()
+    assert (tmp_path / "ali").read_text() == (GOLDEN / "decode" / "tri1" / "ali.txt").read_text()
+    table = f"--word-symbol-table={tmp_path / 'graph' / 'words.txt'}"
+    run(["decode", table, MODEL, graph, LOGLIKES, f"ark,t:{tmp_path}/text"])
+    assert (tmp_path / "text").read_text().splitlines()[1].split() == ["engb_f2-005", "six", "four"]
+    capsys.readouterr()
+    run(["score", "--mode=strict", str(GOLDEN / "wav" / "text"), str(tmp_path / "text")])
+    assert capsys.readouterr().out.startswith("%WER 0.00 [ 0 / 19, 0 ins, 0 del, 0 sub ]\n%SER 0.00 [ 0 / 6 ]\n")
+
+
+def test_score_by_speaker_and_terse(tmp_path, capsys):
+    ref, hyp = str(GOLDEN / "score" / "ref.txt"), str(GOLDEN / "score" / "hyp.txt")
+    speakers = "".join(f"{line.split()[0]} {line[:3]}\n" for line in Path(ref).read_text().splitlines())
+    (tmp_path / "utt2spk").write_text(speakers)
+    run(["score", f"--utt2spk={tmp_path / 'utt2spk'}", ref, hyp])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == (GOLDEN / "score" / "compute_wer_present.txt").read_text().splitlines()
+    assert "confidence interval" in lines[3]
+    assert lines[4].split()[0] == "speaker"
+    run(["score", "--terse", ref, hyp])
+    assert capsys.readouterr().out == lines[0] + "\n"
+    with pytest.raises(ConfigError, match="--mode"):
+        run(["score", "--mode=lenient", ref, hyp])
+
+
+def test_tune_then_decode(tmp_path):
+    out = str(tmp_path / "tuned.json")
+    text = str(GOLDEN / "wav" / "text")
+    tune = ["decode-tune", "--num-jobs=1", "--acoustic-scales=0.05,0.1", "--insertion-penalties=-60,0"]
+    run([*tune, MODEL, GRAPH, LOGLIKES, text, out])
+    assert json.loads(Path(out).read_text())["insertion_penalty"] == 0.0
+    run(["decode", f"--tuned={out}", "--insertion-penalty=-60", MODEL, GRAPH, LOGLIKES, f"ark,t:{tmp_path}/words"])
+    assert (tmp_path / "words").read_text() == (GOLDEN / "decode" / "tri1" / "words_int.txt").read_text()
+    with pytest.raises(ConfigError, match="--acoustic-scales"):
+        run(["decode-tune", "--acoustic-scales=0.1,x", MODEL, GRAPH, LOGLIKES, text, out])
+
+
+def test_prior_scales_come_from_pdf_counts(tmp_path):
+    (tmp_path / "counts").write_text(" [ " + " ".join(str(10 * pdf) for pdf in range(104)) + " ]\n")
+    tune = ["decode-tune", "--num-jobs=1", "--acoustic-scales=0.1", "--insertion-penalties=0", "--prior-scales=0.9,1"]
+    files = [MODEL, GRAPH, LOGLIKES, str(GOLDEN / "wav" / "text"), str(tmp_path / "tuned.json")]
+    run([*tune, f"--class-frame-counts={tmp_path / 'counts'}", *files])
+    trials = json.loads((tmp_path / "tuned.json").read_text())["trials"]
+    assert [trial["prior_scale"] for trial in trials] == [0.9, 1.0]
+    with pytest.raises(ConfigError, match="log priors"):
+        run([*tune, *files])
+
+
+def test_utterances_without_path_are_counted_and_too_many_fail(tmp_path):
+    loglikes = dict(read_table(LOGLIKES, "matrix"))
+    with TableWriter(f"ark:{tmp_path}/loglikes", "matrix") as writer:
+        for utt, matrix in loglikes.items():
+            writer.write(utt, matrix)
+        writer.write("hopeless", np.full((5, 104), -np.inf, np.float32))
+    arguments = [MODEL, GRAPH, f"ark:{tmp_path}/loglikes", f"ark,t:{tmp_path}/words"]
+    with pytest.raises(DataError, match=r"no_path.*hopeless"):
+        run(["decode", *arguments])
+    assert not (tmp_path / "words").exists()
+    run(["decode", "--max-skip-fraction=0.2", *arguments])
+    assert len((tmp_path / "words").read_text().splitlines()) == 6
+
+
+def test_a_cut_archive_leaves_no_output(tmp_path):
+    content = (GOLDEN / "decode" / "tri1" / "loglikes.ark").read_bytes()
+    (tmp_path / "cut.ark").write_bytes(content[:-1000])
+    with pytest.raises(DataError, match="engb_f5-001"):
+        run(["decode", "--num-jobs=2", MODEL, GRAPH, f"ark:{tmp_path}/cut.ark", f"ark,t:{tmp_path}/words"])
+    assert not (tmp_path / "words").exists()
+
+
+def test_words_outside_the_symbol_table_are_an_error(tmp_path):
+    (tmp_path / "words.txt").write_text("<eps> 0\none 6\n")
+    table = f"--word-symbol-table={tmp_path / 'words.txt'}"
+    with pytest.raises(DataError, match="no word with the id"):
+        run(["decode", table, MODEL, GRAPH, LOGLIKES, f"ark,t:{tmp_path}/text"])
+
+
+def test_bad_options_are_configuration_errors():
+    with pytest.raises(ConfigError, match="--beam"):
+        run(["decode", "--beam=-1", MODEL, GRAPH, LOGLIKES, "ark:/dev/null"])
+    with pytest.raises(ConfigError, match="--self-loop-scale"):
+        run(["mkgraph", "--self-loop-scale=nan", "lang", "model", "graph"])
