@@ -23,7 +23,9 @@ from acoustic.kaldi.alignments import alignment_rspecifiers, read_alignments, wr
 from acoustic.kaldi.datadir import DataDir
 from acoustic.log import Tally, progress
 
-AUDIO_FORMATS = ("flac", "wav")
+# The lowest compression costs half the time and 1 % more space than flac's default.
+FORMAT_OPTIONS: dict[str, dict[str, float]] = {"flac": {"compression_level": 0.0}, "wav": {}}
+AUDIO_FORMATS = tuple(FORMAT_OPTIONS)
 
 # What an alignment directory holds besides alignments; copied where it is there.
 MODEL_FILES = ("final.mdl", "tree", "phones.txt", "cmvn_opts", "delta_opts", "splice_opts", "final.mat")
@@ -133,7 +135,7 @@ def _copies(
         perturbed = perturb_speed(samples, speed)
         file_name = f"{prefix}{utterance.utt}.{audio_format}".replace("/", "_")
         pcm = np.clip(np.rint(perturbed), -32768, 32767).astype(np.int16)
-        soundfile.write(here / file_name, pcm, rate, subtype="PCM_16")
+        soundfile.write(here / file_name, pcm, rate, subtype="PCM_16", **FORMAT_OPTIONS[audio_format])
         yield Perturbed(utterance.utt, prefix, speed, str(there / file_name), len(perturbed), rate)
 
 

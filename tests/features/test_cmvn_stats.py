@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from feature_data import GOLDEN, matrices, matrix, random_feats
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acoustic.errors import DataError
@@ -65,6 +65,7 @@ def window_of(t: int, num_frames: int, window: int, min_window: int, center: boo
     return begin, end
 
 
+@settings(deadline=None)
 @given(
     num_frames=st.integers(1, 40),
     window=st.integers(1, 50),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from feature_data import matrices, matrix, random_feats
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acoustic.errors import DataError
@@ -38,6 +38,7 @@ def test_kaldis_lda_matrix_applies_to_nine_spliced_frames() -> None:
             apply_transform(splice(value, 3, 3), lda)
 
 
+@settings(deadline=None)
 @given(num_frames=st.integers(1, 12), window=st.integers(1, 3), seed=st.integers(0, 9))
 def test_first_delta_is_the_regression_over_the_window(num_frames: int, window: int, seed: int) -> None:
     feats = random_feats(num_frames, 2, seed).double()
