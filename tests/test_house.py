@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "train": {BASE, "kaldi", "features", "data", "nn"},
     "decode": {BASE, "kaldi", "features", "nn"},
     "analysis": {BASE, "kaldi", "features", "data", "nn", "decode"},
+    "api": {BASE, "kaldi", "features", "nn", "decode"},
     "cli": {BASE, "kaldi", "features", "data", "nn", "train", "decode", "analysis"},
 }
 HYDRA = {"hydra", "omegaconf"}
@@ -48,7 +49,7 @@ MODULES = modules()
 def room_of(module: str) -> str:
     """The room of a module of ours."""
     parts = module.split(".")
-    return parts[1] if len(parts) > 1 and (PACKAGE / parts[1]).is_dir() else BASE
+    return parts[1] if len(parts) > 1 and ((PACKAGE / parts[1]).is_dir() or parts[1] == "api") else BASE
 
 
 def imports_of(path: Path) -> Iterator[str]:

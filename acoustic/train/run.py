@@ -101,7 +101,7 @@ def train(config: TrainConfig) -> None:
     if config.runtime.num_threads is not None:
         torch.set_num_threads(config.runtime.num_threads)
     torch.use_deterministic_algorithms(config.runtime.deterministic)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs time
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time
 
     prepared = prepare(config)
     frontend = prepared.frontend.to(device)
