@@ -25,6 +25,7 @@ class ClassifierConfig:
     hidden_dim: int = 1024  # units of each hidden layer
     hidden_dims: list[int] | None = None  # a width for each layer; overrides the two above
     activation: str = "relu"
+    activations: list[str] | None = None  # one for each hidden layer; overrides `activation`
     negative_slope: float = 0.01  # of leaky_relu; prelu starts from it
     input_dropout: float = 0.0  # rate on the network's input
     dropout: float = 0.0  # rate on each hidden layer's output
@@ -33,8 +34,9 @@ class ClassifierConfig:
     init: str = "auto"  # he, glorot, or auto: he for rectifiers, glorot for sigmoid and tanh
 
     def __post_init__(self) -> None:
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(f"model.activation={self.activation!r}: choose one of {', '.join(ACTIVATIONS)}")
+        for name in [self.activation, *self.layer_activations]:
+            if name not in ACTIVATIONS:
+                raise ValueError(f"model.activation={name!r}: choose one of {', '.join(ACTIVATIONS)}")
         if self.norm not in ("none", "batch", "layer"):
             raise ValueError(f"model.norm={self.norm!r}: choose none, batch or layer")
         if self.init not in ("auto", "he", "glorot"):
@@ -43,6 +45,10 @@ class ClassifierConfig:
             raise ValueError("model.hidden_layers must not be negative and every hidden width at least 1")
         if len(self.rates) != len(self.widths):
             raise ValueError(f"model.dropouts names {len(self.rates)} rates for {len(self.widths)} hidden layers")
+        if len(self.layer_activations) != len(self.widths):
+            raise ValueError(
+                f"model.activations names {len(self.layer_activations)} for {len(self.widths)} hidden layers"
+            )
         if any(not 0.0 <= rate < 1.0 for rate in [self.input_dropout, *self.rates]):
             raise ValueError("model dropout rates must lie in [0, 1)")
 
@@ -50,6 +56,11 @@ class ClassifierConfig:
     def widths(self) -> list[int]:
         """Units of each hidden layer."""
         return list(self.hidden_dims) if self.hidden_dims is not None else [self.hidden_dim] * self.hidden_layers
+
+    @property
+    def layer_activations(self) -> list[str]:
+        """Activation of each hidden layer."""
+        return list(self.activations) if self.activations is not None else [self.activation] * len(self.widths)
 
     @property
     def rates(self) -> list[float]:
@@ -60,13 +71,13 @@ class ClassifierConfig:
 class HiddenLayer(nn.Module):
     """Affine map, normalisation, activation, dropout: [B, in_dim] -> [B, dim]."""
 
-    def __init__(self, in_dim: int, dim: int, config: ClassifierConfig, rate: float) -> None:
+    def __init__(self, in_dim: int, dim: int, config: ClassifierConfig, activation: str, rate: float) -> None:
         super().__init__()
-        affine_dim = 2 * dim if config.activation == "maxout" else dim
+        affine_dim = 2 * dim if activation == "maxout" else dim
         self.affine = nn.Linear(in_dim, affine_dim)
         norms = {"none": nn.Identity, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
         self.norm = norms[config.norm](affine_dim)
-        self.activation = make_activation(config.activation, config.negative_slope, dim)
+        self.activation = make_activation(activation, config.negative_slope, dim)
         self.dropout = Dropout(rate)
 
     def pre_activation(self, x: Tensor) -> Tensor:
@@ -93,8 +104,10 @@ class SenoneClassifier(nn.Module):
         self.input_dropout = Dropout(config.input_dropout)
         dims = [input_dim, *config.widths]
         self.hidden: Iterable[HiddenLayer] = nn.ModuleList(  # type: ignore[assignment]
-            HiddenLayer(in_dim, dim, config, rate)
-            for (in_dim, dim), rate in zip(pairwise(dims), config.rates, strict=True)
+            HiddenLayer(in_dim, dim, config, activation, rate)
+            for (in_dim, dim), activation, rate in zip(
+                pairwise(dims), config.layer_activations, config.rates, strict=True
+            )
         )
         self.output = nn.Linear(dims[-1], num_pdfs)
         self.reset_parameters()
@@ -106,9 +119,8 @@ class SenoneClassifier(nn.Module):
         sqrt(6 / (fan_in + fan_out))) for squashing units, as Maas et al. 2013 use. The output layer is always
         Glorot's: no rectifier follows it.
         """
-        he = self.config.init == "he" or (self.config.init == "auto" and self.config.activation not in SATURATING)
-        for affine in self.hidden_affines:
-            if he:
+        for affine, activation in zip(self.hidden_affines, self.config.layer_activations, strict=True):
+            if self.config.init == "he" or (self.config.init == "auto" and activation not in SATURATING):
                 nn.init.normal_(affine.weight, std=math.sqrt(2.0 / affine.in_features))
             else:
                 nn.init.xavier_uniform_(affine.weight)
