@@ -65,3 +65,13 @@ need_files() {
     [ -e "$file" ] || die "$file is missing: run the earlier stages (--stage 0)"
   done
 }
+
+# check_numbers NAME...: end with an error if one of these variables is not a whole number.
+check_numbers() {
+  local name
+  for name in "$@"; do
+    case "${!name}" in
+      "" | *[!0-9]*) die "--${name//_/-} ${!name}: expected a whole number" ;;
+    esac
+  done
+}

@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# A network for a Kaldi experiment on real speech: DIR holds data/foldK/{train,dev,test}, exp/tri1 (tree, final.mdl,
+# graph/HCLG.fst) and exp/tri1_ali; nothing is written there. The last line of output is the test set's %WER, the one
+# before it dev's.
+#
+#   recipes/digits/run.sh --kaldi-dir DIR --fold K [--exp DIR] [--stage N] [--stop-stage M] [options] [hydra overrides]
+#   recipes/digits/run.sh --kaldi-dir ~/kaldi/egs/digits --fold 3 --exp exp/fold3 seed=2 model.hidden_layers=4
+#
+# options:
+#   --kaldi-dir DIR       the Kaldi experiment; paths in its wav.scp are relative to it
+#   --fold K              which division into train, dev and test (default: 1)
+#   --exp DIR             where everything goes (default: exp/digits_foldK)
+#   --stage N             first stage to run (default: 0); every stage can be run again
+#   --stop-stage M        last stage to run (default: 11)
+#   --speeds 0.9,1.1      train on copies at these speeds too; none: do not (default: 0.9,1.1)
+#   --decoder WHICH       kaldi, acoustic, or auto: Kaldi's programs if they are on PATH (default: auto)
+#   --num-jobs N          processes (default: the cores)
+#
+# stages: 0 data directories, 2 filter banks, 3 cmvn, 4 doctor, 5 graph, 6 frames cache, 7 training,
+# 8 scaled likelihoods, 9 tuning on dev, 10 decoding, 11 scoring
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$here/path.sh"
+. "$here/../common/options.sh"
+. "$here/../common/stages.sh"
+
+kaldi_dir="" fold=1 exp="" stage=0 stop_stage=11 speeds=0.9,1.1 decoder=auto num_jobs=$(nproc)
+option_names=(kaldi_dir fold exp stage stop_stage speeds decoder num_jobs)
+parse_options "$@"
+check_numbers fold stage stop_stage num_jobs
+[ -n "$kaldi_dir" ] || die "--kaldi-dir DIR is missing; --help shows an example"
+[ -d "$kaldi_dir/data/fold$fold" ] || die "$kaldi_dir/data/fold$fold is no folder"
+kaldi_dir=$(cd "$kaldi_dir" && pwd)
+need_files "$kaldi_dir"/exp/{tri1/final.mdl,tri1/graph/HCLG.fst,tri1_ali/final.mdl}
+
+exp=${exp:-exp/digits_fold$fold}
+mkdir -p "$exp"
+exp=$(cd "$exp" && pwd)
+decoder=$(choose_decoder "$decoder")
+[ "$speeds" != none ] || speeds=""
+model_dir=$kaldi_dir/exp/tri1 ali_dir=$kaldi_dir/exp/tri1_ali graph_dir=$kaldi_dir/exp/tri1/graph
+fbank_conf=$here/conf/fbank.conf experiment=digits
+
+if run_stage 0 "data directories of fold $fold"; then
+  for name in train dev test; do
+    mkdir -p "$exp/data/$name"
+    cp "$kaldi_dir/data/fold$fold/$name"/{text,utt2spk,spk2utt} "$exp/data/$name"
+    absolute_paths "$kaldi_dir" < "$kaldi_dir/data/fold$fold/$name/wav.scp" > "$exp/data/$name/wav.scp"
+  done
+fi
+
+run_common_stages

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# From nothing to a word error rate: a telephone-band corpus is made with a speech synthesiser, then a network is trained,
+# decoded and scored on it. The last line of output is the test set's %WER, the one before it dev's.
+#
+#   recipes/mini/run.sh [--exp DIR] [--stage N] [--stop-stage M] [options] [hydra overrides]
+#   recipes/mini/run.sh --exp exp/mini --stage 6 model.hidden_layers=4 seed=2
+#
+# options:
+#   --exp DIR             where everything goes (default: exp/mini)
+#   --stage N             first stage to run (default: 0); every stage can be run again
+#   --stop-stage M        last stage to run (default: 11)
+#   --corpus-seed N       of sentences, voices and noise (default: 1)
+#   --speeds 0.9,1.1      train on copies at these speeds too (default: none)
+#   --decoder WHICH       kaldi, acoustic, or auto: Kaldi's programs if they are on PATH (default: acoustic)
+#   --num-jobs N          processes (default: the cores)
+#
+# stages: 0 corpus, 1 lang and alignments, 2 filter banks, 3 cmvn, 4 doctor, 5 graph, 6 frames cache, 7 training,
+# 8 scaled likelihoods, 9 tuning on dev, 10 decoding, 11 scoring
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$here/path.sh"
+. "$here/../common/options.sh"
+. "$here/../common/stages.sh"
+
+exp=exp/mini stage=0 stop_stage=11 corpus_seed=1 speeds="" decoder=acoustic num_jobs=$(nproc)
+option_names=(exp stage stop_stage corpus_seed speeds decoder num_jobs)
+parse_options "$@"
+check_numbers stage stop_stage corpus_seed num_jobs
+
+mkdir -p "$exp"
+exp=$(cd "$exp" && pwd)
+decoder=$(choose_decoder "$decoder")
+lang_dir=$exp/lang model_dir=$exp/mono ali_dir=$exp/mono_ali graph_dir=$exp/graph
+fbank_conf=$here/conf/fbank.conf experiment=mini
+
+if run_stage 0 "corpus"; then
+  python3 "$here/local/make_corpus.py" --seed "$corpus_seed" --num-jobs "$num_jobs" "$exp/corpus"
+fi
+
+if run_stage 1 "data directories, lang directory, alignments from the synthesiser's phone times"; then
+  need_files "$exp/corpus/lm.arpa"
+  for name in train dev test; do
+    mkdir -p "$exp/data/$name"
+    cp "$exp/corpus/$name"/{wav.scp,text,utt2spk,spk2utt} "$exp/data/$name"
+  done
+  acoustic prepare-lang --position-dependent-phones=false --num-sil-states=3 "$exp/corpus/dict" "<unk>" "$lang_dir"
+  acoustic arpa2fst "$exp/corpus/lm.arpa" "$lang_dir" "$lang_dir/G.fst"
+  python3 "$here/local/make_alignments.py" "$lang_dir" "$model_dir" "$ali_dir" "$exp/corpus/train" "$exp/corpus/dev"
+fi
+
+run_common_stages
