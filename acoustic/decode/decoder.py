@@ -8,19 +8,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import kaldi_decoder
-import kaldifst
 import numpy as np
 from numpy.typing import NDArray
 
 from acoustic.decode.graph import read_graph
-from acoustic.decode.graph_arrays import FstArrays
 from acoustic.decode.jobs import in_processes
+from acoustic.decode.search import NoPathError, Result, Search
 from acoustic.errors import DataError
+from acoustic.kaldi.fst import FstArrays
 from acoustic.kaldi.transitions import TransitionModel
 
-SCORES_AT_ONCE = 1 << 22  # bounds the expanded likelihoods to 16 MB
-NO_FRAMES, NO_PATH, NO_FINAL_STATE = "no_frames", "no_path", "no_final_state"
+__all__ = ["Decoder", "DecoderOptions", "NoPathError", "Result", "SearchOptions", "decode_utterances"]
 
 
 @dataclass(frozen=True)
@@ -61,42 +59,6 @@ class DecoderOptions(SearchOptions):
             raise ValueError(f"--insertion-penalty={self.insertion_penalty}: must be finite")
 
 
-@dataclass(frozen=True)
-class Result:
-    """The best path of one utterance.
-
-    Attributes:
-        words: word ids.
-        transition_ids: int32 [num_frames], the alignment.
-        graph_cost: cost of the path in the graph, insertion penalties included.
-        acoustic_cost: minus the scaled log likelihoods along the path.
-        reached_final: whether the path ends in a final state; if not it is the best unfinished one.
-    """
-
-    words: list[int]
-    transition_ids: NDArray[np.int32]
-    graph_cost: float
-    acoustic_cost: float
-    reached_final: bool
-
-    @property
-    def likelihood(self) -> float:
-        """Log likelihood of the path, as Kaldi reports it: minus both costs."""
-        return -(self.graph_cost + self.acoustic_cost)
-
-
-class NoPathError(DataError):
-    """An utterance without a path. `reason` is NO_FRAMES, NO_PATH or NO_FINAL_STATE."""
-
-    def __init__(self, reason: str, problem: str) -> None:
-        super().__init__(problem)
-        self.reason = reason
-
-    def __reduce__(self) -> tuple[type[NoPathError], tuple[str, str]]:
-        """How it travels between processes."""
-        return NoPathError, (self.reason, self.problem)
-
-
 class Decoder:
     """Decodes log likelihoods over one graph.
 
@@ -113,21 +75,10 @@ class Decoder:
         self, model: TransitionModel, graph: str | Path | FstArrays, options: DecoderOptions | None = None
     ) -> None:
         self.options = options or DecoderOptions()
-        self.num_pdfs = model.num_pdfs
         arrays = graph if isinstance(graph, FstArrays) else read_graph(graph, model)
         if self.options.insertion_penalty != 0.0:
             arrays = arrays.with_word_penalty(self.options.insertion_penalty)
-        # The decoder wants a score for every label of the graph at every frame: number the labels that occur, so that
-        # no others have to be computed. Label 0 stays epsilon.
-        self._transition_ids = np.union1d(np.zeros(1, np.int32), arrays.arcs["ilabel"])
-        self._pdfs = model.pdf_of[self._transition_ids[1:]]
-        compact = arrays.arcs.copy()
-        compact["ilabel"] = np.searchsorted(self._transition_ids, compact["ilabel"])
-        self._fst = replace(arrays, arcs=compact).to_const()
-        config = kaldi_decoder.FasterDecoderOptions(
-            beam=self.options.beam, max_active=self.options.max_active, min_active=self.options.min_active
-        )
-        self._search = kaldi_decoder.FasterDecoder(self._fst, config)
+        self._search = Search(arrays, model, self.options.beam, self.options.max_active, self.options.min_active)
 
     def with_acoustic_scale(self, acoustic_scale: float) -> Decoder:
         """A decoder with another acoustic scale over the same graph in memory. Use one of the two at a time."""
@@ -145,40 +96,7 @@ class Decoder:
             NoPathError: no frames, no path, or without `allow_partial` no complete path.
             DataError: another number of columns, or values that are not numbers.
         """
-        if loglikes.ndim != 2 or (len(loglikes) and loglikes.shape[1] != self.num_pdfs):
-            raise DataError(
-                f"log likelihoods of shape {list(loglikes.shape)} for a model with {self.num_pdfs} pdfs",
-                remedy="use the model whose alignments the network was trained on",
-            )
-        if len(loglikes) == 0:
-            raise NoPathError(NO_FRAMES, "no frames")
-        self._search.init_decoding()
-        num_frames = max(1, SCORES_AT_ONCE // len(self._pdfs))
-        for begin in range(0, len(loglikes), num_frames):
-            scores = self._scores(loglikes[begin : begin + num_frames], begin)
-            self._search.advance_decoding(kaldi_decoder.DecodableCtc(scores, begin))
-        return self._best_path(len(loglikes))
-
-    def _scores(self, loglikes: NDArray[np.float32], first_frame: int) -> NDArray[np.float32]:
-        """Scaled log likelihoods by label of the graph, [num_frames, num_labels]; column 0 belongs to label 1."""
-        scaled = np.asarray(loglikes, dtype=np.float32) * np.float32(self.options.acoustic_scale)
-        if np.isnan(scaled).any() or np.isposinf(scaled).any():
-            frame = int(np.flatnonzero((np.isnan(scaled) | np.isposinf(scaled)).any(axis=1))[0])
-            raise DataError(f"frame {first_frame + frame} has log likelihoods that are NaN or infinite")
-        return np.take(scaled, self._pdfs, axis=1)
-
-    def _best_path(self, num_frames: int) -> Result:
-        reached_final = self._search.reached_final()
-        if not reached_final and not self.options.allow_partial:
-            raise NoPathError(NO_FINAL_STATE, "no path reaches a final state")
-        found, path = self._search.get_best_path()
-        if not found:
-            raise NoPathError(NO_PATH, "no path within the beam")
-        _, labels, words, weight = kaldifst.get_linear_symbol_sequence(path)
-        if len(labels) != num_frames:
-            raise NoPathError(NO_PATH, f"the best path ends after {len(labels)} of {num_frames} frames")
-        transition_ids = self._transition_ids[np.asarray(labels, dtype=np.int64)]
-        return Result(list(words), transition_ids, float(weight.value1), float(weight.value2), reached_final)
+        return self._search.best_path(loglikes, self.options.acoustic_scale, self.options.allow_partial)
 
 
 def decode_utterances(

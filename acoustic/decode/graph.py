@@ -9,12 +9,13 @@ from pathlib import Path
 
 import kaldifst
 
-from acoustic.decode.graph_arrays import FstArrays, from_kaldifst, read_fst
+from acoustic.decode.graph_arrays import from_kaldifst, to_vector
 from acoustic.decode.graph_epsilons import remove_epsilons_locally
 from acoustic.decode.graph_hmm import make_h_transducer
 from acoustic.decode.graph_operations import add_self_loops, push_special, remove_input_symbols
 from acoustic.errors import DataError
 from acoustic.fsio import atomic_dir, read_json, write_json
+from acoustic.kaldi.fst import FstArrays, read_fst
 from acoustic.kaldi.transitions import TransitionModel
 from acoustic.kaldi.tree import DecisionTree
 from acoustic.log import get_logger
@@ -90,7 +91,7 @@ def compose_lexicon_grammar(lang_dir: Path) -> kaldifst.StdVectorFst:
     Raises:
         DataError: they have no path in common, or a file is missing or damaged.
     """
-    lexicon, grammar = (read_fst(lang_dir / name).to_vector() for name in ("L_disambig.fst", "G.fst"))
+    lexicon, grammar = (to_vector(read_fst(lang_dir / name)) for name in ("L_disambig.fst", "G.fst"))
     kaldifst.arcsort(lexicon, sort_type="olabel")
     kaldifst.arcsort(grammar, sort_type="ilabel")
     lg = kaldifst.compose(lexicon, grammar)
@@ -102,7 +103,7 @@ def compose_lexicon_grammar(lang_dir: Path) -> kaldifst.StdVectorFst:
         )
     determinize(lg, "LG")
     kaldifst.minimize_encoded(lg)
-    return push_special(from_kaldifst(lg)).to_vector()
+    return to_vector(push_special(from_kaldifst(lg)))
 
 
 def determinize(fst: kaldifst.StdVectorFst, what: str) -> None:
@@ -129,7 +130,7 @@ def expand_hmms(h: kaldifst.StdVectorFst, clg: kaldifst.StdVectorFst, disambig: 
     if graph.start < 0:
         raise DataError("the HMMs and the grammar have no path in common", remedy="check phones.txt and topo")
     determinize(graph, "HCLG")
-    trimmed = remove_epsilons_locally(remove_input_symbols(from_kaldifst(graph), disambig)).to_vector()
+    trimmed = to_vector(remove_epsilons_locally(remove_input_symbols(from_kaldifst(graph), disambig)))
     kaldifst.connect(trimmed)
     kaldifst.minimize_encoded(trimmed)
     return from_kaldifst(trimmed)

@@ -1,114 +1,38 @@
-"""Transducers as numpy arrays, and their files in OpenFst's binary formats `const` and `vector`.
+"""Transducers between arrays and kaldifst.
 
-kaldifst visits arcs one Python call at a time, and its readers print a message or crash on a file of another kind or a
-damaged one. Here a graph is a handful of arrays: read with every length and label checked, changed by array
-operations, and handed to kaldifst and the decoder as a StdConstFst.
+kaldifst has the algorithms but visits arcs one Python call at a time; what it lacks is done on arrays.
 """
 
 from __future__ import annotations
 
-import struct
 import tempfile
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
 
 import kaldifst
-import numpy as np
-from numpy.typing import NDArray
 
 from acoustic.errors import DataError
-from acoustic.fsio import atomic_write
-from acoustic.kaldi.stream import ByteReader, open_reader
-
-MAGIC = 2125659606
-VECTOR_VERSION = 2
-CONST_VERSION = 2
-CONST_ALIGNED_VERSION = 1
-HAS_INPUT_SYMBOLS, HAS_OUTPUT_SYMBOLS, IS_ALIGNED = 1, 2, 4
-EXPANDED_PROPERTY = 1  # kExpanded: all other properties are left unknown
-NO_STATE = -1
-
-IntArray = NDArray[np.int32]
-
-ARC = np.dtype([("ilabel", "<i4"), ("olabel", "<i4"), ("weight", "<f4"), ("nextstate", "<i4")])
-CONST_STATE = np.dtype(
-    [("final", "<f4"), ("first_arc", "<u4"), ("num_arcs", "<u4"), ("num_iepsilons", "<u4"), ("num_oepsilons", "<u4")]
-)
-HEADER = struct.Struct("<iiQqqq")  # version, flags, properties, start, num_states, num_arcs
+from acoustic.kaldi.fst import NO_STATE, FstArrays, empty_fst, read_fst, write_const
 
 
-@dataclass(frozen=True)
-class FstArrays:
-    """A transducer over the tropical semiring.
+def to_const(fst: FstArrays) -> kaldifst.StdConstFst:
+    """The transducer as kaldifst's unchangeable kind, which the decoder takes."""
+    with tempfile.NamedTemporaryFile(suffix=".fst") as file:
+        write_const(file, fst)
+        file.flush()
+        return kaldifst.StdConstFst.read(file.name)
 
-    Attributes:
-        start: the start state, -1 in the empty transducer.
-        final: float32 [num_states], final costs; inf where a state is not final.
-        first_arc: int64 [num_states + 1]; the arcs of state s are first_arc[s] .. first_arc[s + 1] - 1.
-        arcs: [num_arcs], of type `ARC`; weights are costs, label 0 is epsilon.
-    """
 
-    start: int
-    final: NDArray[np.float32]
-    first_arc: NDArray[np.int64]
-    arcs: NDArray[np.void]
-
-    @property
-    def num_states(self) -> int:
-        """Number of states."""
-        return len(self.final)
-
-    @property
-    def num_arcs(self) -> int:
-        """Number of arcs."""
-        return len(self.arcs)
-
-    def sources(self) -> NDArray[np.int64]:
-        """The state that each arc leaves, int64 [num_arcs]."""
-        return np.repeat(np.arange(self.num_states), np.diff(self.first_arc))
-
-    def with_word_penalty(self, penalty: float) -> FstArrays:
-        """A copy in which every arc with a word costs `penalty` more (lattice-add-penalty, but in the graph)."""
-        arcs = self.arcs.copy()
-        arcs["weight"][arcs["olabel"] != 0] += np.float32(penalty)
-        return replace(self, arcs=arcs)
-
-    def to_const(self) -> kaldifst.StdConstFst:
-        """The same transducer as an object of kaldifst."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "graph.fst"
-            with path.open("wb") as file:
-                self.write_to(file)
-            return kaldifst.StdConstFst.read(str(path))
-
-    def to_vector(self) -> kaldifst.StdVectorFst:
-        """The same transducer as an object of kaldifst that can be changed."""
-        return kaldifst.StdVectorFst(self.to_const())
-
-    def write(self, path: str | Path) -> None:
-        """Write a file of type `const`, complete or absent."""
-        with atomic_write(path) as file:
-            self.write_to(file)
-
-    def write_to(self, file: IO[bytes]) -> None:
-        """Write in the format `const`."""
-        states = np.zeros(self.num_states, dtype=CONST_STATE)
-        states["final"] = self.final
-        states["first_arc"] = self.first_arc[:-1]
-        states["num_arcs"] = np.diff(self.first_arc)
-        sources = self.sources()
-        states["num_iepsilons"] = np.bincount(sources[self.arcs["ilabel"] == 0], minlength=self.num_states)
-        states["num_oepsilons"] = np.bincount(sources[self.arcs["olabel"] == 0], minlength=self.num_states)
-        file.write(struct.pack("<i", MAGIC) + _string("const") + _string("standard"))
-        file.write(HEADER.pack(CONST_VERSION, 0, EXPANDED_PROPERTY, self.start, self.num_states, self.num_arcs))
-        for array in (states, self.arcs):
-            if len(array):  # an empty array has no buffer
-                file.write(np.ascontiguousarray(array).view(np.uint8).data)
+def to_vector(fst: FstArrays) -> kaldifst.StdVectorFst:
+    """The transducer as kaldifst's changeable kind."""
+    return kaldifst.StdVectorFst(to_const(fst))
 
 
 def from_kaldifst(fst: kaldifst.StdFst) -> FstArrays:
-    """The arrays of a transducer of kaldifst."""
+    """The arrays of a transducer of kaldifst.
+
+    Raises:
+        DataError: the folder for temporary files is full.
+    """
     if fst.start == NO_STATE:
         return empty_fst()
     with tempfile.TemporaryDirectory() as folder:
@@ -116,111 +40,3 @@ def from_kaldifst(fst: kaldifst.StdFst) -> FstArrays:
         if not kaldifst.StdConstFst(fst).write(str(path)):
             raise DataError("a transducer cannot be written", path=path, remedy="free space there or set TMPDIR")
         return read_fst(path)
-
-
-def empty_fst() -> FstArrays:
-    """The transducer without states."""
-    return FstArrays(NO_STATE, np.zeros(0, np.float32), np.zeros(1, np.int64), np.zeros(0, ARC))
-
-
-def read_fst(path: str | Path) -> FstArrays:
-    """Read a transducer file of type `const` or `vector` over arcs of type `standard`.
-
-    Raises:
-        DataError: the file is of another type, is cut or damaged.
-    """
-    with open_reader(str(path)) as reader:
-        return read_fst_from(reader)
-
-
-def read_fst_from(reader: ByteReader) -> FstArrays:
-    """Read the transducer at the reader's position.
-
-    Raises:
-        DataError: as `read_fst`.
-    """
-    if struct.unpack("<i", reader.read(4))[0] != MAGIC:
-        raise reader.error("is not an OpenFst file", "name a graph such as HCLG.fst")
-    fst_type, arc_type = _read_string(reader), _read_string(reader)
-    version, flags, _, start, num_states, num_arcs = HEADER.unpack(reader.read(HEADER.size))
-    if fst_type not in ("const", "vector") or arc_type != "standard":
-        raise reader.error(
-            f"holds a transducer of type {fst_type!r} over arcs of type {arc_type!r}",
-            "convert it with fstconvert --fst_type=const",
-        )
-    if flags & (HAS_INPUT_SYMBOLS | HAS_OUTPUT_SYMBOLS):
-        raise reader.error("holds symbol tables", "remove them with fstsymbols --clear_isymbols --clear_osymbols")
-    if fst_type == "const":
-        if version not in (CONST_VERSION, CONST_ALIGNED_VERSION):
-            raise reader.error(f"has version {version} of the format const, which is unknown")
-        aligned = version == CONST_ALIGNED_VERSION or bool(flags & IS_ALIGNED)
-        fst = _read_const(reader, start, num_states, num_arcs, aligned)
-    else:
-        if version != VECTOR_VERSION:
-            raise reader.error(f"has version {version} of the format vector, which is unknown")
-        fst = _read_vector(reader, start, num_states)
-    _check(fst, reader)
-    return fst
-
-
-def _string(text: str) -> bytes:
-    return struct.pack("<i", len(text)) + text.encode()
-
-
-def _read_string(reader: ByteReader) -> str:
-    length = struct.unpack("<i", reader.read(4))[0]
-    if not 0 <= length < 256:
-        raise reader.error("is a damaged OpenFst file")
-    return reader.decode(reader.read(length))
-
-
-def _read_const(reader: ByteReader, start: int, num_states: int, num_arcs: int, aligned: bool) -> FstArrays:
-    _align(reader, aligned)
-    states = reader.read_array(CONST_STATE, _count(reader, num_states))
-    _align(reader, aligned)
-    arcs = reader.read_array(ARC, _count(reader, num_arcs))
-    first_arc = np.zeros(num_states + 1, dtype=np.int64)
-    np.cumsum(states["num_arcs"], out=first_arc[1:])
-    has_arcs = states["num_arcs"] > 0
-    if first_arc[-1] != num_arcs or np.any(states["first_arc"][has_arcs] != first_arc[:-1][has_arcs]):
-        raise reader.error("is a damaged OpenFst file: states and arcs do not fit together")
-    return FstArrays(start, np.ascontiguousarray(states["final"]), first_arc, arcs)
-
-
-def _align(reader: ByteReader, aligned: bool) -> None:
-    """Skip the padding to a multiple of 16 bytes that aligned files have before states and arcs."""
-    if aligned:
-        reader.read(-reader.offset % 16)
-
-
-def _count(reader: ByteReader, count: int) -> int:
-    if not 0 <= count <= np.iinfo(np.int32).max:
-        raise reader.error(f"is a damaged OpenFst file: {count} states or arcs")
-    return count
-
-
-def _read_vector(reader: ByteReader, start: int, num_states: int) -> FstArrays:
-    final, parts = [], []
-    for _ in range(_count(reader, num_states)):
-        cost, num_arcs = struct.unpack("<fq", reader.read(12))
-        final.append(cost)
-        parts.append(reader.read_array(ARC, _count(reader, num_arcs)))
-    first_arc = np.zeros(num_states + 1, dtype=np.int64)
-    np.cumsum([len(part) for part in parts], out=first_arc[1:])
-    arcs = np.concatenate(parts) if parts else np.zeros(0, dtype=ARC)
-    return FstArrays(start, np.array(final, dtype=np.float32), first_arc, arcs)
-
-
-def _check(fst: FstArrays, reader: ByteReader) -> None:
-    """Refuse what would crash the library: states and labels out of range, costs that are no numbers."""
-    if fst.num_states == 0 and fst.start == NO_STATE:
-        return
-    arcs = fst.arcs
-    if not 0 <= fst.start < fst.num_states:
-        raise reader.error(f"is a damaged OpenFst file: start state {fst.start} of {fst.num_states}")
-    if len(arcs) and not (arcs["nextstate"].min() >= 0 and arcs["nextstate"].max() < fst.num_states):
-        raise reader.error("is a damaged OpenFst file: an arc to a state that it does not have")
-    if len(arcs) and min(arcs["ilabel"].min(), arcs["olabel"].min()) < 0:
-        raise reader.error("is a damaged OpenFst file: a negative label")
-    if np.isnan(fst.final).any() or np.isnan(arcs["weight"]).any():
-        raise reader.error("is a damaged OpenFst file: a cost that is not a number")

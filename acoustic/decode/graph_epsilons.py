@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from acoustic.decode.graph_arrays import ARC, FstArrays
+from acoustic.kaldi.fst import ARC, FstArrays
 
 INFINITY = math.inf
 

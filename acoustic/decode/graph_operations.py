@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from acoustic.decode.graph_arrays import ARC, FstArrays
 from acoustic.errors import DataError
+from acoustic.kaldi.fst import ARC, FstArrays
 from acoustic.kaldi.transitions import TransitionModel
 from acoustic.log import get_logger
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from acoustic.decode.decoder import Decoder, DecoderOptions, NoPathError, SearchOptions
 from acoustic.decode.graph import read_graph
-from acoustic.decode.graph_arrays import FstArrays
 from acoustic.decode.jobs import in_processes
 from acoustic.decode.wer import percent
 from acoustic.errors import ConfigError, DataError
 from acoustic.fsio import read_json, write_json
+from acoustic.kaldi.fst import FstArrays
 from acoustic.kaldi.transitions import TransitionModel
 from acoustic.log import Tally
 

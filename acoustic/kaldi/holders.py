@@ -11,6 +11,7 @@ import numpy as np
 
 from acoustic.errors import ConfigError
 from acoustic.kaldi.basic import check_token, write_float, write_int32
+from acoustic.kaldi.fst import read_fst_from, write_fst
 from acoustic.kaldi.matrix import read_matrix, read_vector, write_matrix, write_vector
 from acoustic.kaldi.numbers import IntArray, as_int32
 from acoustic.kaldi.posterior import read_posterior, write_posterior
@@ -119,6 +120,7 @@ KINDS: dict[str, Kind] = {
     "tokens": Kind(_read_tokens, _write_tokens, has_binary_form=False),
     "token": Kind(_read_token, _write_token, has_binary_form=False),
     "int32": Kind(_read_basic(ByteReader.read_int32), _write_basic(write_int32)),
+    "fst": Kind(read_fst_from, write_fst, has_binary_form=False),
     "float": Kind(_read_basic(ByteReader.read_float), _write_basic(write_float)),
 }
 """The kinds of value by the name that `read_table` and `TableWriter` take."""

@@ -60,7 +60,7 @@ def test_words_alignments_and_likelihoods_are_kaldis(tmp_path, system, graph, nu
 
 
 def test_long_utterances_are_scored_in_pieces(monkeypatch):
-    monkeypatch.setattr("acoustic.decode.decoder.SCORES_AT_ONCE", 1000)
+    monkeypatch.setattr("acoustic.decode.search.SCORES_AT_ONCE", 1000)
     words, alignments, _ = kaldi_answers("tri1")
     decoder = Decoder(model_of("tri1"), GOLDEN / "graph" / "tri1" / "HCLG.fst")
     for utt, loglikes in loglikes_of("tri1").items():

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from acoustic.decode.graph import GRAPH_JSON, GraphOptions, make_graph, read_graph
-from acoustic.decode.graph_arrays import read_fst
+from acoustic.decode.graph_arrays import to_vector
 from acoustic.errors import DataError
 from acoustic.fsio import read_json
 from acoustic.kaldi.event_map import PDF_CLASS, Leaf, Split, Table
+from acoustic.kaldi.fst import read_fst
 from acoustic.kaldi.topology import Topology
 from acoustic.kaldi.transitions import TransitionModel, write_model
 from acoustic.kaldi.tree import DecisionTree
@@ -180,7 +181,7 @@ def test_paths_have_the_words_and_costs_that_hclg_is_defined_by(tmp_path, topolo
     tree.write(tmp_path / "model" / "tree")
     write_model(tmp_path / "model" / "final.mdl", model)
     scales = (0.8, 0.3)
-    graph = make_graph(tmp_path / "lang", tmp_path / "model", tmp_path / "graph", GraphOptions(*scales)).to_vector()
+    graph = to_vector(make_graph(tmp_path / "lang", tmp_path / "model", tmp_path / "graph", GraphOptions(*scales)))
     rng = np.random.default_rng(width)
     for words in ([1], [2, 1], [1, 1, 2], [2, 2, 1, 1]):
         ids, cost = random_path(model, tree, words, scales, rng)

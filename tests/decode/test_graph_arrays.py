@@ -7,7 +7,7 @@ import kaldifst
 import numpy as np
 import pytest
 
-from acoustic.decode.graph_arrays import ARC, FstArrays, from_kaldifst, read_fst
+from acoustic.decode.graph_arrays import from_kaldifst, to_const, to_vector
 from acoustic.decode.graph_epsilons import log_add, remove_epsilons_locally
 from acoustic.decode.graph_operations import (
     add_self_loops,
@@ -16,6 +16,8 @@ from acoustic.decode.graph_operations import (
     separate_entered_states,
 )
 from acoustic.errors import DataError
+from acoustic.kaldi.fst import ARC, FstArrays, read_fst
+from acoustic.kaldi.tables import TableWriter, read_table
 from acoustic.kaldi.transitions import TransitionModel
 
 GRAPHS = Path(__file__).parents[1] / "golden" / "graph"
@@ -33,11 +35,11 @@ def same(a: FstArrays, b: FstArrays) -> bool:
 @pytest.mark.parametrize("name", ["tri1/HCLG.fst", "lang/L_disambig.fst", "lang/G.fst"])
 def test_round_trip_through_kaldifst_and_files(tmp_path, name):
     fst = read_fst(GRAPHS / name)
-    assert same(from_kaldifst(fst.to_const()), fst)
-    assert same(from_kaldifst(fst.to_vector()), fst)
+    assert same(from_kaldifst(to_const(fst)), fst)
+    assert same(from_kaldifst(to_vector(fst)), fst)
     fst.write(tmp_path / "const.fst")
     assert same(read_fst(tmp_path / "const.fst"), fst)
-    fst.to_vector().write(str(tmp_path / "vector.fst"))
+    to_vector(fst).write(str(tmp_path / "vector.fst"))
     assert same(read_fst(tmp_path / "vector.fst"), fst)
 
 
@@ -101,6 +103,26 @@ def test_word_penalty_goes_to_arcs_with_words_only():
     np.testing.assert_allclose(change, np.where(fst.arcs["olabel"] != 0, 1.5, 0.0), atol=1e-6)
 
 
+@pytest.mark.parametrize("form", ["ark", "ark,t"])
+def test_tables_of_transducers(tmp_path, form):
+    graphs = {name: read_fst(GRAPHS / name) for name in ("lang/L.fst", "lang/G.fst")}
+    with TableWriter(f"{form}:{tmp_path}/graphs", "fst") as writer:
+        for name, fst in graphs.items():
+            writer.write(name, fst)
+    again = dict(read_table(f"ark:{tmp_path}/graphs", "fst"))
+    assert list(again) == list(graphs)
+    assert all(same(again[name], graphs[name]) for name in graphs)
+
+
+def test_tables_of_kaldi_and_damaged_text(tmp_path):
+    graphs = dict(read_table(f"ark:{GRAPHS.parent / 'align' / 'tri1' / 'graphs.fsts'}", "fst"))
+    assert len(graphs) == 6
+    for text in ("u \n0 1 1\n\n", "u \n0 1 x 1\n\n", "u \n0 1 1 1 0.5\n1", "u \n0 99999999999 1 1\n\n"):
+        (tmp_path / "text").write_text(text)
+        with pytest.raises(DataError):
+            list(read_table(f"ark:{tmp_path}/text", "fst"))
+
+
 def random_fst(rng: np.random.Generator, num_states: int, epsilon_share: float) -> FstArrays:
     """A random acyclic transducer in which every state leads to the last one."""
     lines = []
@@ -133,7 +155,7 @@ def test_local_epsilon_removal_keeps_every_path_and_adds_nothing(seed):
     fst = random_fst(np.random.default_rng(seed), 9, epsilon_share=0.6)
     smaller = remove_epsilons_locally(fst)
     assert path_costs(smaller) == pytest.approx(path_costs(fst), abs=1e-5)
-    trimmed = smaller.to_vector()
+    trimmed = to_vector(smaller)
     kaldifst.connect(trimmed)
     assert from_kaldifst(trimmed).num_arcs <= fst.num_arcs
 
