@@ -32,7 +32,7 @@ class Chain:
             DataError: components whose dimensions do not fit, or two of one name.
         """
         nodes: list[Node] = [InputNode("input", self.input_dim)]
-        source = _join_frames("input", self.frame_offsets)
+        source = join_frames("input", self.frame_offsets)
         for name, _ in self.components:
             nodes.append(ComponentNode(name, name, source))
             source = Descriptor(name)
@@ -64,7 +64,7 @@ class Chain:
         return cls(frame.dim, frame_offsets, components)
 
 
-def _join_frames(node: str, frame_offsets: Sequence[int]) -> Descriptor:
+def join_frames(node: str, frame_offsets: Sequence[int]) -> Descriptor:
     """The descriptor that joins the frames of a node."""
     frame = Descriptor(node)
     parts = [Descriptor("Offset", (frame, Descriptor(str(t)))) if t else frame for t in frame_offsets]

@@ -1,8 +1,6 @@
 """The components of Kaldi's nnet3 nets that feed-forward classifiers use (Kaldi: nnet3/nnet-*-component.cc).
 
-Each class has the name and the fields of Kaldi's, in the order in which Kaldi writes them; how a field lies in a file
-is said by `stored` (nnet3_fields.py). x is a row of the input, y of the output. What only training needs is kept so
-that a file can be written back, and has Kaldi's defaults.
+Those that are linear lie in nnet3_linear.py, which also says how the classes are laid out.
 """
 
 # ruff: noqa: RUF009 (`stored` is dataclasses.field with other arguments)
@@ -12,199 +10,26 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from acoustic.kaldi.nnet3_fields import stored
-
-FloatArray = NDArray[np.float32]
+from acoustic.kaldi.nnet3_linear import (
+    AffineComponent,
+    Component,
+    FixedAffineComponent,
+    FixedBiasComponent,
+    FixedScaleComponent,
+    FloatArray,
+    LinearComponent,
+    NaturalGradientAffineComponent,
+    PerElementOffsetComponent,
+    PerElementScaleComponent,
+    block_fault,
+)
 
 UNSET_THRESHOLD = -1000.0
 """Kaldi's value for a self-repair threshold that is left to its default."""
 
 NO_STATS = np.zeros(0, dtype=np.float32)
-
-
-@dataclass(kw_only=True, eq=False)
-class Component:
-    """Base of all components."""
-
-    legacy: ClassVar[dict[str, str]] = {}
-    """Tokens of older files and their kinds: read, but of no use any more."""
-
-    @property
-    def input_dim(self) -> int:
-        """Elements of x."""
-        raise NotImplementedError
-
-    @property
-    def output_dim(self) -> int:
-        """Elements of y."""
-        return self.input_dim
-
-    def fault(self) -> str | None:
-        """What is wrong with the fields, or None."""
-        return None if self.input_dim > 0 else "no inputs"
-
-
-@dataclass(kw_only=True, eq=False)
-class Updatable(Component):
-    """A component that Kaldi can train."""
-
-    learning_rate_factor: float = stored("<LearningRateFactor>", "float", 1.0, optional=True)
-    is_gradient: bool = stored("<IsGradient>", "bool", False, optional=True)
-    max_change: float = stored("<MaxChange>", "float", 0.0, optional=True)
-    l2_regularize: float = stored("<L2Regularize>", "float", 0.0, optional=True)
-    learning_rate: float = stored("<LearningRate>", "float", 0.001)
-
-
-@dataclass(kw_only=True, eq=False)
-class Affine(Updatable):
-    """y = weight x + bias; weight float32 [output_dim, input_dim], bias float32 [output_dim]."""
-
-    weight: FloatArray = stored("<LinearParams>", "matrix")
-    bias: FloatArray = stored("<BiasParams>", "vector")
-
-    @property
-    def input_dim(self) -> int:
-        """Elements of x."""
-        return self.weight.shape[1]
-
-    @property
-    def output_dim(self) -> int:
-        """Elements of y."""
-        return self.weight.shape[0]
-
-    def fault(self) -> str | None:
-        """What is wrong with the fields, or None."""
-        return _affine_fault(self.weight, self.bias)
-
-
-@dataclass(kw_only=True, eq=False)
-class AffineComponent(Affine):
-    """y = weight x + bias."""
-
-    orthonormal_constraint: float = stored("<OrthonormalConstraint>", "float", 0.0, optional=True)
-
-
-@dataclass(kw_only=True, eq=False)
-class NaturalGradientAffineComponent(Affine):
-    """y = weight x + bias, trained by natural gradient."""
-
-    rank_in: int = stored("<RankIn>", "int", 20)
-    rank_out: int = stored("<RankOut>", "int", 80)
-    orthonormal_constraint: float = stored("<OrthonormalConstraint>", "float", 0.0, optional=True)
-    update_period: int = stored("<UpdatePeriod>", "int", 4)
-    num_samples_history: float = stored("<NumSamplesHistory>", "float", 2000.0)
-    alpha: float = stored("<Alpha>", "float", 4.0)
-
-    legacy: ClassVar[dict[str, str]] = {
-        "<MaxChangePerSample>": "float",
-        "<UpdateCount>": "double",
-        "<ActiveScalingCount>": "double",
-        "<MaxChangeScaleStats>": "double",
-    }
-
-
-@dataclass(kw_only=True, eq=False)
-class LinearComponent(Updatable):
-    """y = weight x; weight float32 [output_dim, input_dim]."""
-
-    weight: FloatArray = stored("<Params>", "matrix")
-    orthonormal_constraint: float = stored("<OrthonormalConstraint>", "float", 0.0, optional=True)
-    use_natural_gradient: bool = stored("<UseNaturalGradient>", "bool", True)
-    rank_in_out: tuple[int, int] = stored("<RankInOut>", "int_pair", (20, 80))
-    alpha: float = stored("<Alpha>", "float", 4.0)
-    num_samples_history: float = stored("<NumSamplesHistory>", "float", 2000.0)
-    update_period: int = stored("<UpdatePeriod>", "int", 4)
-
-    @property
-    def input_dim(self) -> int:
-        """Elements of x."""
-        return self.weight.shape[1]
-
-    @property
-    def output_dim(self) -> int:
-        """Elements of y."""
-        return self.weight.shape[0]
-
-
-@dataclass(kw_only=True, eq=False)
-class FixedAffineComponent(Component):
-    """y = weight x + bias, never trained: `lda.mat` of Kaldi's recipes."""
-
-    weight: FloatArray = stored("<LinearParams>", "matrix")
-    bias: FloatArray = stored("<BiasParams>", "vector")
-
-    @property
-    def input_dim(self) -> int:
-        """Elements of x."""
-        return self.weight.shape[1]
-
-    @property
-    def output_dim(self) -> int:
-        """Elements of y."""
-        return self.weight.shape[0]
-
-    def fault(self) -> str | None:
-        """What is wrong with the fields, or None."""
-        return _affine_fault(self.weight, self.bias)
-
-
-@dataclass(kw_only=True, eq=False)
-class FixedScaleComponent(Component):
-    """y = scales x by element, never trained; scales float32 [dim]."""
-
-    scales: FloatArray = stored("<Scales>", "vector")
-
-    @property
-    def input_dim(self) -> int:
-        """Elements of x."""
-        return len(self.scales)
-
-
-@dataclass(kw_only=True, eq=False)
-class FixedBiasComponent(Component):
-    """y = x + bias, never trained; bias float32 [dim]."""
-
-    bias: FloatArray = stored("<Bias>", "vector")
-
-    @property
-    def input_dim(self) -> int:
-        """Elements of x."""
-        return len(self.bias)
-
-
-@dataclass(kw_only=True, eq=False)
-class PerElementScaleComponent(Updatable):
-    """y = scales x by element; scales float32 [dim]."""
-
-    scales: FloatArray = stored("<Params>", "vector")
-
-    @property
-    def input_dim(self) -> int:
-        """Elements of x."""
-        return len(self.scales)
-
-
-@dataclass(kw_only=True, eq=False)
-class PerElementOffsetComponent(Updatable):
-    """y = x + offsets, where offsets float32 [block_dim] repeat to fill `dim`; dim 0 stands for block_dim."""
-
-    offsets: FloatArray = stored("<Offsets>", "vector")
-    dim: int = stored("<Dim>", "int", 0)
-    use_natural_gradient: bool = stored("<UseNaturalGradient>", "bool", True)
-
-    def __post_init__(self) -> None:
-        self.dim = self.dim or len(self.offsets)
-
-    @property
-    def input_dim(self) -> int:
-        """Elements of x."""
-        return self.dim
-
-    def fault(self) -> str | None:
-        """What is wrong with the fields, or None."""
-        return _block_fault(self.dim, len(self.offsets))
 
 
 @dataclass(kw_only=True, eq=False)
@@ -256,6 +81,57 @@ class LogSoftmaxComponent(Nonlinear):
 
 
 @dataclass(kw_only=True, eq=False)
+class ElementwiseProductComponent(Component):
+    """y[i] = the product of x[i], x[i + dim], x[i + 2 dim] ..., where dim is that of y."""
+
+    dim: int = stored("<InputDim>", "int")
+    product_dim: int = stored("<OutputDim>", "int")
+
+    @property
+    def input_dim(self) -> int:
+        """Elements of x."""
+        return self.dim
+
+    @property
+    def output_dim(self) -> int:
+        """Elements of y."""
+        return self.product_dim
+
+    def fault(self) -> str | None:
+        """What is wrong with the fields, or None."""
+        return block_fault(self.dim, self.product_dim)
+
+
+@dataclass(kw_only=True, eq=False)
+class NormalizeComponent(Component):
+    """y = x target_rms / sqrt(mean(x^2)), for each block of x.
+
+    With add_log_stddev a block of y has log sqrt(mean(x^2)) behind it. The mean is floored at 2^-66 target_rms^2.
+    """
+
+    dim: int = stored("<InputDim>", "int")
+    block_dim: int | None = stored("<BlockDim>", "int", None, optional=True)
+    target_rms: float = stored("<TargetRms>", "float", 1.0)
+    add_log_stddev: bool = stored("<AddLogStddev>", "bool", False)
+
+    @property
+    def input_dim(self) -> int:
+        """Elements of x."""
+        return self.dim
+
+    @property
+    def output_dim(self) -> int:
+        """Elements of y."""
+        return self.dim + (self.dim // (self.block_dim or self.dim) if self.add_log_stddev else 0)
+
+    def fault(self) -> str | None:
+        """What is wrong with the fields, or None."""
+        if not self.target_rms > 0.0:
+            return "target-rms must be positive"
+        return block_fault(self.dim, self.dim if self.block_dim is None else self.block_dim)
+
+
+@dataclass(kw_only=True, eq=False)
 class BatchNormComponent(Component):
     """y = target_rms (x - stats_mean) / sqrt(max(stats_var, 0) + epsilon) in test mode.
 
@@ -283,7 +159,7 @@ class BatchNormComponent(Component):
             return "statistics of another dimension"
         if not (self.epsilon > 0.0 and self.target_rms > 0.0):
             return "epsilon and target-rms must be positive"
-        return _block_fault(self.dim, self.block_dim)
+        return block_fault(self.dim, self.block_dim)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -343,18 +219,6 @@ class NoOpComponent(Component):
         return self.dim
 
 
-def _affine_fault(weight: FloatArray, bias: FloatArray) -> str | None:
-    if weight.size == 0 or len(bias) != len(weight):
-        return f"{len(bias)} biases for a matrix of {weight.shape[0]} x {weight.shape[1]}"
-    return None
-
-
-def _block_fault(dim: int, block_dim: int) -> str | None:
-    if dim <= 0 or block_dim <= 0 or dim % block_dim:
-        return f"dimension {dim} in blocks of {block_dim}"
-    return None
-
-
 COMPONENTS: dict[str, type[Component]] = {
     kind.__name__: kind
     for kind in (
@@ -371,6 +235,8 @@ COMPONENTS: dict[str, type[Component]] = {
         TanhComponent,
         SoftmaxComponent,
         LogSoftmaxComponent,
+        ElementwiseProductComponent,
+        NormalizeComponent,
         BatchNormComponent,
         DropoutComponent,
         GeneralDropoutComponent,

@@ -12,6 +12,7 @@ from acoustic.kaldi.matrix import read_vector_file
 from acoustic.kaldi.nnet3 import Nnet3, Nnet3Model
 from acoustic.kaldi.nnet3_chain import Chain
 from acoustic.kaldi.nnet3_config import Descriptor, parse_node
+from acoustic.kaldi.nnet3_linear import Affine
 from acoustic.kaldi.tables import read_table
 from acoustic.kaldi.transitions import TransitionModel
 from tests.kaldi.goldens import GOLDEN, assert_only_data_errors
@@ -22,7 +23,7 @@ NNET3 = GOLDEN / "nnet3"
 def propagate(component: components.Component, x: np.ndarray) -> np.ndarray:
     """What `component` makes of x [num_frames, input_dim] at test time."""
     match component:
-        case components.Affine() | components.FixedAffineComponent():
+        case Affine() | components.FixedAffineComponent():
             return x @ component.weight.T + component.bias
         case components.LinearComponent():
             return x @ component.weight.T
@@ -42,6 +43,10 @@ def propagate(component: components.Component, x: np.ndarray) -> np.ndarray:
             return np.exp(propagate_log_softmax(x))
         case components.LogSoftmaxComponent():
             return propagate_log_softmax(x)
+        case components.ElementwiseProductComponent():
+            return x.reshape(len(x), -1, component.output_dim).prod(1)
+        case components.NormalizeComponent():
+            return x * component.target_rms / np.sqrt(np.mean(x**2, axis=1, keepdims=True))
         case components.BatchNormComponent():
             scale = component.target_rms / np.sqrt(np.maximum(component.stats_var, 0.0) + component.epsilon)
             repeats = component.dim // component.block_dim
@@ -130,6 +135,9 @@ def every_component() -> Chain:
             ("element", components.PerElementScaleComponent(scales=normal(4), l2_regularize=0.01)),
             ("offset", components.PerElementOffsetComponent(offsets=normal(2), dim=4)),
             ("tanh", components.TanhComponent(dim=4)),
+            ("product", components.ElementwiseProductComponent(dim=4, product_dim=2)),
+            ("expand", components.LinearComponent(weight=normal(4, 2))),
+            ("rms", components.NormalizeComponent(dim=4, target_rms=0.5)),
             ("noop", components.NoOpComponent(dim=4)),
             ("softmax", components.SoftmaxComponent(dim=4)),
             ("logsoftmax", components.LogSoftmaxComponent(dim=4)),
