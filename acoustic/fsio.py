@@ -7,15 +7,24 @@ flushed (fsync of the folder). A reader never sees half a file, whatever kills t
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
+import fcntl
+import glob
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from acoustic.errors import DataError
+
+# renameat2(2), Linux
+AT_FDCWD = -100
+RENAME_EXCHANGE = 2
 
 
 def fsync_path(path: str | Path) -> None:
@@ -34,9 +43,35 @@ def publish(temporary: str | Path, path: str | Path) -> None:
 
 
 def temporary_name(path: str | Path) -> Path:
-    """Where the unfinished version of `path` is written: a sibling no reader looks at, distinct per process."""
+    """Where the unfinished version of `path` is written: a sibling no reader looks at, another one for every call.
+
+    Process ids alone would not do: containers that share a disk have the same ones.
+    """
     path = Path(path)
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
+def exchange(one: str | Path, other: str | Path) -> None:
+    """Swap two files or folders of one file system in a single step; both must exist.
+
+    Where the system or the file system cannot do that, `other` is for a moment nowhere: a kill right then leaves it
+    under a hidden name, an error puts it back.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if hasattr(libc, "renameat2"):
+        names = os.fsencode(one), os.fsencode(other)
+        if libc.renameat2(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_EXCHANGE) == 0:
+            return
+        if ctypes.get_errno() not in (errno.EINVAL, errno.ENOSYS):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    aside = temporary_name(other)
+    os.replace(other, aside)
+    try:
+        os.replace(one, other)
+    except OSError:
+        os.replace(aside, other)
+        raise
+    os.replace(aside, one)
 
 
 @contextlib.contextmanager
@@ -58,7 +93,8 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
     except OSError as error:
         raise write_failed(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # gone already, or on a disk that fails
+            temporary.unlink()
 
 
 @contextlib.contextmanager
@@ -73,23 +109,73 @@ def atomic_dir(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     temporary = temporary_name(path)
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        yield temporary
-        for item in sorted(temporary.rglob("*"), reverse=True):
-            fsync_path(item)
-        fsync_path(temporary)
-        if path.exists():
-            old = path.with_name(f".{path.name}.{os.getpid()}.old")
-            os.replace(path, old)
-            publish(temporary, path)
-            shutil.rmtree(old)
-        else:
-            publish(temporary, path)
+        with _held(temporary):
+            remove_abandoned(path)
+            yield temporary
+            for item in sorted(temporary.rglob("*"), reverse=True):
+                fsync_path(item)
+            fsync_path(temporary)
+            if path.exists():
+                exchange(temporary, path)
+                fsync_path(path.parent)
+            else:
+                publish(temporary, path)
     except OSError as error:
         raise write_failed(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[bool]:
+    """Lock a folder for as long as this process works on it; gives whether it was free. A kill frees it."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        free = True
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # held by another, or a file system without locks: better to think of it as in use
+            free = False
+        yield free
+    finally:
+        os.close(fd)
+
+
+def remove_abandoned(path: str | Path) -> None:
+    """Remove what killed processes left of unfinished folders that were to be called `path`."""
+    path = Path(path)
+    for item in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with contextlib.suppress(FileNotFoundError), _held(item) as free:
+            if free:
+                shutil.rmtree(item, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def sole_owner(folder: str | Path) -> Iterator[None]:
+    """Keep other processes that ask the same out of `folder` (made if missing) for the length of the block.
+
+    Raises:
+        DataError: another process is in it, or it cannot be made.
+    """
+    path = Path(folder) / ".lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise write_failed(path, error) from error
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            remedy = "wait for it, or give this run another folder"
+            raise DataError("another process is at work here", path=folder, remedy=remedy) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                raise write_failed(path, error) from error
+        yield
+    finally:
+        os.close(fd)
 
 
 def write_failed(path: str | Path, error: OSError) -> DataError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from acoustic import fsio, log
 from acoustic.cli.hydra_config import compose_train_config, read_yaml, to_yaml
@@ -53,15 +54,24 @@ def claim_exp_dir(config: TrainConfig) -> None:
     """
     path = Path(config.exp_dir) / "config.yaml"
     if path.exists():
-        there = TrainConfig(exp_dir=config.exp_dir).to_dict() | read_yaml(path)
+        there = with_defaults(read_yaml(path), TrainConfig(exp_dir=config.exp_dir, train=config.train).to_dict())
         differing = sorted(different_keys(there, config.to_dict()))
         if differing:
             raise ConfigError(
-                f"{config.exp_dir} holds a run of another configuration: {', '.join(differing)} differ; "
+                f"{config.exp_dir} holds a run of another configuration: {', '.join(differing)}; "
                 "choose another exp_dir, or remove that one to start anew"
             )
         return
     fsio.write_text(path, to_yaml(config))
+
+
+def with_defaults(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Nested values, with the defaults of keys that were not there yet when they were written."""
+    return defaults | {
+        key: with_defaults(value, default) if isinstance(value, dict) and isinstance(default, dict) else value
+        for key, value in values.items()
+        for default in [defaults.get(key)]
+    }
 
 
 def different_keys(one: object, other: object, prefix: str = "") -> list[str]:

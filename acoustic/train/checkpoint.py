@@ -8,6 +8,7 @@ whole checkpoint or none.
 from __future__ import annotations
 
 import io
+import os
 import re
 import shutil
 from pathlib import Path
@@ -61,7 +62,16 @@ class Checkpoints:
             fsio.write_json(folder / "manifest.json", manifest)
         kept = {*self.steps()[-self.keep :], best_step}
         for old in set(self.steps()) - kept:
-            shutil.rmtree(self.path(old))
+            self._remove(old)
+
+    def _remove(self, step: int) -> None:
+        """Remove a checkpoint, under another name first: a kill leaves no half of it. Failing to is no reason to stop."""
+        doomed = fsio.temporary_name(self.path(step))
+        try:
+            os.replace(self.path(step), doomed)
+            shutil.rmtree(doomed)
+        except OSError as error:
+            logger.warning("old checkpoint %s cannot be removed: %s", self.path(step), error.strerror)
 
     def load(self, step: int) -> dict[str, Any]:
         """Read the checkpoint of `step` after checking it against its manifest.
@@ -80,7 +90,10 @@ class Checkpoints:
         return load_weights_only(folder / "state.pt")
 
     def load_newest(self) -> dict[str, Any] | None:
-        """The newest valid checkpoint; None when the run has none at all. Damaged ones are skipped with a warning.
+        """The newest valid checkpoint; None when the run has none at all.
+
+        Damaged ones are skipped with a warning and moved into the folder `damaged`: were they left in place, they would
+        count among the newest that are kept, and a later resume might take one for the run's future.
 
         Raises:
             CheckpointError: there are checkpoints, and every one is damaged.
@@ -91,17 +104,35 @@ class Checkpoints:
                 state = self.load(step)
                 if state["best_step"] != step:
                     self.load(state["best_step"])  # a rejected interval goes back to it
-                return state
             except CheckpointError as error:
                 logger.warning("checkpoint skipped: %s", error)
+                continue
+            for later in steps[steps.index(step) + 1 :]:
+                self._set_aside(later)
+            return state
         if steps:
             raise CheckpointError(f"{self.directory}: every checkpoint is damaged; remove the folder to start anew")
         return None
 
+    def _set_aside(self, step: int) -> None:
+        """Move a checkpoint that cannot be used out of the way.
+
+        Raises:
+            DataError: the folder cannot be written.
+        """
+        aside = self.directory / "damaged" / self.path(step).name
+        try:
+            aside.parent.mkdir(exist_ok=True)
+            shutil.rmtree(aside, ignore_errors=True)
+            os.replace(self.path(step), aside)
+        except OSError as error:
+            raise fsio.write_failed(aside, error) from error
+        logger.warning("moved to %s", aside)
+
     def clear_unfinished(self) -> None:
         """Remove what a killed run left half written."""
         for item in self.directory.glob(".step-*"):
-            shutil.rmtree(item)
+            shutil.rmtree(item, ignore_errors=True)
 
 
 def _digest(path: Path) -> dict[str, Any]:
