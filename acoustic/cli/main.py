@@ -24,6 +24,8 @@ VERBS = {
     "loglikes": "loglikes",
     "decode": "decode",
     "decode-tune": "decode_tune",
+    "compile-train-graphs": "compile_train_graphs",
+    "align": "align",
     "score": "score",
     "prepare-lang": "prepare_lang",
     "ngram": "ngram",

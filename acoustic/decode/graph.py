@@ -143,9 +143,17 @@ def read_disambig(lang_dir: Path) -> list[int]:
         DataError: there is no list, or it holds something other than ids.
     """
     candidates = (lang_dir / "phones" / "disambig.int", lang_dir / "disambig.int")
-    path = next((candidate for candidate in candidates if candidate.exists()), candidates[0])
+    return read_ids(next((candidate for candidate in candidates if candidate.exists()), candidates[0]))
+
+
+def read_ids(path: str | Path) -> list[int]:
+    """The ids in a file of integers, sorted.
+
+    Raises:
+        DataError: the file cannot be read, or holds something else.
+    """
     try:
-        return sorted(int(field) for field in path.read_text(encoding="ascii").split())
+        return sorted(int(field) for field in Path(path).read_text(encoding="ascii").split())
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})", path=path, remedy="make it with prepare-lang") from error
     except ValueError as error:

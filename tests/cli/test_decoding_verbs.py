@@ -103,3 +103,33 @@ def test_bad_options_are_configuration_errors():
         run(["decode", "--beam=-1", MODEL, GRAPH, LOGLIKES, "ark:/dev/null"])
     with pytest.raises(ConfigError, match="--self-loop-scale"):
         run(["mkgraph", "--self-loop-scale=nan", "lang", "model", "graph"])
+
+
+def test_compile_and_align(tmp_path):
+    lang, model_dir = GOLDEN / "graph" / "lang", GOLDEN / "model" / "tri1"
+    compile_ = ["compile-train-graphs", "--num-jobs=2", str(model_dir / "tree"), MODEL, str(lang / "L.fst")]
+    text = str(GOLDEN / "wav" / "text")
+    graphs = f"ark:{tmp_path}/graphs.fsts"
+    run([*compile_, f"--word-symbol-table={lang / 'words.txt'}", text, graphs])
+    run(["align", "--num-jobs=2", MODEL, graphs, LOGLIKES, f"ark,t:{tmp_path}/ali", f"ark,t:{tmp_path}/scores"])
+    assert (tmp_path / "ali").read_text() == (GOLDEN / "align" / "tri1" / "ali.txt").read_text()
+    assert len((tmp_path / "scores").read_text().splitlines()) == 6
+    run([*compile_, f"ark:{GOLDEN / 'decode' / 'tri1' / 'words_int.txt'}", f"ark:{tmp_path}/from_ids"])
+    assert (tmp_path / "from_ids").read_bytes() == (tmp_path / "graphs.fsts").read_bytes()
+    with pytest.raises(DataError, match="expected word ids"):
+        run([*compile_, text, graphs])
+    with pytest.raises(ConfigError, match="--oov"):
+        run([*compile_, "--oov=<UNK>", f"--word-symbol-table={lang / 'words.txt'}", text, graphs])
+
+
+def test_utterances_without_graph_are_counted(tmp_path):
+    graphs = dict(read_table(f"ark:{GOLDEN / 'align' / 'tri1' / 'graphs.fsts'}", "fst"))
+    del graphs["engb_f4-004"]
+    with TableWriter(f"ark:{tmp_path}/graphs", "fst") as writer:
+        for utt, graph in graphs.items():
+            writer.write(utt, graph)
+    arguments = [MODEL, f"ark:{tmp_path}/graphs", LOGLIKES, f"ark,t:{tmp_path}/ali"]
+    with pytest.raises(DataError, match=r"no_graph.*engb_f4-004"):
+        run(["align", *arguments])
+    run(["align", "--max-skip-fraction=0.5", *arguments])
+    assert len((tmp_path / "ali").read_text().splitlines()) == 5
