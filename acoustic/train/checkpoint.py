@@ -65,7 +65,7 @@ class Checkpoints:
             self._remove(old)
 
     def _remove(self, step: int) -> None:
-        """Remove a checkpoint, under another name first: a kill leaves no half of it. Failing to is no reason to stop."""
+        """Remove a checkpoint, renamed first so that a kill leaves no half of it. Failing to is no reason to stop."""
         doomed = fsio.temporary_name(self.path(step))
         try:
             os.replace(self.path(step), doomed)

@@ -3,16 +3,108 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import signal
 import types
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from acoustic import fsio
+from acoustic.errors import PreemptedError
+
+
+@dataclass(kw_only=True)
+class GuardConfig:
+    """When a climbing loss is taken for divergence, and what is done about it."""
+
+    max_rise: float | None = 0.5  # share by which a loss may exceed the lowest so far; null: it may climb as it likes
+    window_steps: int = 1000  # updates over which training loss is averaged for that comparison
+    factor: float = 0.5  # what the learning rate is multiplied by when the run goes back to its best checkpoint
+    max_rollbacks: int = 3  # how often it may go back; after that it stops
+
+    def __post_init__(self) -> None:
+        if self.max_rise is not None and self.max_rise <= 0:
+            raise ValueError("guard.max_rise must be positive, or null")
+        if self.window_steps < 1 or self.max_rollbacks < 0:
+            raise ValueError("guard.window_steps must be at least 1 and guard.max_rollbacks not negative")
+        if not 0 < self.factor < 1:
+            raise ValueError("guard.factor must lie between 0 and 1")
+
+
+@dataclass
+class LossWindow:
+    """Where the mean training loss of the current window of updates stands; saved in every checkpoint.
+
+    Attributes:
+        lowest: the lowest mean of a window so far [nats per frame].
+        loss_sum, num_frames: the run's totals when the window began.
+        num_steps: updates since then.
+        num_rollbacks: how often the run went back.
+    """
+
+    lowest: float = math.inf
+    loss_sum: float = 0.0
+    num_frames: int = 0
+    num_steps: int = 0
+    num_rollbacks: int = 0
+
+
+class RisingLoss:
+    """Tells when a loss has climbed so far that training must have diverged.
+
+    Training loss is compared window by window, dev loss at each evaluation, each with its lowest value so far.
+
+    Attributes:
+        window: what a checkpoint must hold.
+    """
+
+    def __init__(self, config: GuardConfig) -> None:
+        self.config = config
+        self.window = LossWindow()
+
+    def has_risen(self, loss: float, lowest: float) -> bool:
+        """Whether a loss lies too far above the lowest so far, or is not finite."""
+        if self.config.max_rise is None:
+            return False
+        return not loss <= lowest + self.config.max_rise * abs(lowest)
+
+    def window_is_full(self) -> bool:
+        """Count an update; whether `observe` is due."""
+        self.window.num_steps += 1
+        return self.config.max_rise is not None and self.window.num_steps >= self.config.window_steps
+
+    def observe(self, loss_sum: float, num_frames: int) -> float | None:
+        """Close a window, given the run's totals since the interval began: its mean loss if it has risen, else None."""
+        mean = (loss_sum - self.window.loss_sum) / (num_frames - self.window.num_frames)
+        risen = self.has_risen(mean, self.window.lowest)
+        self.window.lowest = min(self.window.lowest, mean)
+        self.window.loss_sum, self.window.num_frames, self.window.num_steps = loss_sum, num_frames, 0
+        return mean if risen else None
+
+    def start_interval(self) -> None:
+        """The run's totals begin at zero again; a window that was under way is given up."""
+        self.window.loss_sum, self.window.num_frames, self.window.num_steps = 0.0, 0, 0
+
+    def roll_back(self) -> bool:
+        """Note that the run goes back to its best checkpoint; False when it has done so often enough."""
+        if self.window.num_rollbacks >= self.config.max_rollbacks:
+            return False
+        self.window = LossWindow(num_rollbacks=self.window.num_rollbacks + 1)
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values for a checkpoint."""
+        return asdict(self.window)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a checkpoint's values."""
+        self.window = LossWindow(**state)
 
 
 class NonFinite:
@@ -57,14 +149,19 @@ def write_post_mortem(folder: Path, inputs: Tensor, targets: Tensor, utterances:
 
 
 class Interrupt:
-    """While active, SIGTERM and SIGUSR1 only raise a flag; a second signal ends the process at once with 143.
+    """While active, SIGTERM and SIGUSR1 ask the run to leave; a second signal ends the process at once with 143.
 
-    Slurm sends either before it takes a job back; the loop saves a checkpoint when it sees the flag.
+    Slurm sends either before it takes a job back.
+
+    Args:
+        at_once: the first signal raises PreemptedError wherever the program is, since nothing has to be saved yet.
+            Otherwise it only raises a flag: the loop saves a checkpoint when it sees it.
     """
 
     SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: bool = False) -> None:
+        self.at_once = at_once
         self.requested = False
 
     def __enter__(self) -> Interrupt:
@@ -79,3 +176,5 @@ class Interrupt:
         if self.requested:
             os._exit(143)
         self.requested = True
+        if self.at_once:
+            raise PreemptedError("asked to stop before the first update; the same command starts again")

@@ -23,6 +23,7 @@ from acoustic.kaldi.datadir import DataDir
 from acoustic.nn.bundle import Bundle
 from acoustic.nn.classifier import SenoneClassifier
 from acoustic.train.config import TrainConfig
+from acoustic.train.guard import Interrupt
 from acoustic.train.loop import Trainer
 from acoustic.train.precision import choose_device, choose_dtype
 
@@ -103,7 +104,18 @@ def train(config: TrainConfig) -> None:
     torch.use_deterministic_algorithms(config.runtime.deterministic)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time
 
-    prepared = prepare(config)
+    with fsio.sole_owner(config.exp_dir):
+        with Interrupt(at_once=True):
+            prepared = prepare(config)
+            trainer = make_trainer(config, prepared, device, dtype)
+        trainer.run()
+        with fsio.atomic_write(final) as file:
+            file.write(make_bundle(config, prepared, trainer.classifier).to_bytes())
+    logger.info("wrote %s", final)
+
+
+def make_trainer(config: TrainConfig, prepared: Prepared, device: torch.device, dtype: torch.dtype) -> Trainer:
+    """The loop with its data in memory and its network initialised."""
     frontend = prepared.frontend.to(device)
     train_store = FrameStore(prepared.train, frontend, device)
     dev_store = FrameStore(prepared.dev, frontend, device)
@@ -117,11 +129,7 @@ def train(config: TrainConfig) -> None:
         frontend.input_dim, config.model.widths, classifier.num_pdfs, classifier.num_parameters / 1e6,
         train_store.num_frames, dev_store.num_frames, str(dtype).removeprefix("torch."), device,
     )  # fmt: skip
-    Trainer(config, classifier, train_store, dev_store, device, dtype).run()
-
-    with fsio.atomic_write(final) as file:
-        file.write(make_bundle(config, prepared, classifier).to_bytes())
-    logger.info("wrote %s", final)
+    return Trainer(config, classifier, train_store, dev_store, device, dtype)
 
 
 def make_bundle(config: TrainConfig, prepared: Prepared, classifier: SenoneClassifier) -> Bundle:

@@ -155,7 +155,8 @@ def identity(exp_dir: Path) -> str:
 
 def leftovers(folder: Path) -> list[str]:
     """Names of unfinished or hidden files below a folder."""
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.name.startswith("."))
+    hidden = (path for path in folder.rglob(".*") if path.name != ".lock")
+    return sorted(str(path.relative_to(folder)) for path in hidden)
 
 
 def has_traceback(log_path: Path) -> bool:
