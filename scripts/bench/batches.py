@@ -1,10 +1,11 @@
 """What share of a training step goes into reading and assembling batches.
 
-python scripts/bench/batches.py [--quick] [--device=cpu] [--only=NAME,...]
+python scripts/bench/batches.py [--quick] [--cpu-time] [--device=cpu] [--only=NAME,...]
 
 For each net, steps on one batch that stays where it is and steps through the whole data path (shuffled index, gather,
 deltas, splice, normalisation) are timed in turns; the share is what the second take longer, of the median round.
-Nothing else should run on the machine meanwhile.
+Wall time means something only while nothing else runs; on a busy machine, --cpu-time counts the processor's seconds of
+one thread instead.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -70,14 +71,16 @@ class Step:
         self.optimizer.step()
 
 
-def seconds_per_step(step: Step, batches: Iterator[tuple[Tensor, Tensor]], num_steps: int) -> float:
-    """Wall time of one step over some batches."""
-    start = time.perf_counter()
+def seconds_per_step(
+    step: Step, batches: Iterator[tuple[Tensor, Tensor]], num_steps: int, clock: Callable[[], float]
+) -> float:
+    """Time of one step over some batches."""
+    start = clock()
     for inputs, targets in islice(batches, num_steps):
         step(inputs, targets)
     if step.device.type == "cuda":
         torch.cuda.synchronize()
-    return (time.perf_counter() - start) / num_steps
+    return (clock() - start) / num_steps
 
 
 def endless(store: Store, batch_size: int, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -86,8 +89,16 @@ def endless(store: Store, batch_size: int, workers: int) -> Iterator[tuple[Tenso
         yield from store.batches(batch_size, seed=1, epoch=epoch, workers=workers)
 
 
-def measure(name: str, net: Net, directory: Path, device: torch.device, num_frames: int, num_rounds: int) -> None:
+def measure(
+    name: str,
+    directory: Path,
+    device: torch.device,
+    num_frames: int,
+    num_rounds: int,
+    clock: Callable[[], float],
+) -> None:
     """Print one line for each way to get at batches."""
+    net = NETS[name]
     cache = synthetic_cache(directory / name, num_frames, 40, net.num_pdfs)
     config = FrontendConfig(cmvn="none", delta_order=net.delta_order, splice_left=5, splice_right=5)
     frontend = Frontend(config, 40)
@@ -102,9 +113,9 @@ def measure(name: str, net: Net, directory: Path, device: torch.device, num_fram
     num_steps = 2 * BLOCK_FRAMES[device.type] // net.batch_size
     for way, batches in ways.items():
         for warm_up in (resident, batches):
-            seconds_per_step(step, warm_up, num_steps // 2)
+            seconds_per_step(step, warm_up, num_steps // 2, clock)
         rounds = [
-            (seconds_per_step(step, resident, num_steps), seconds_per_step(step, batches, num_steps))
+            (seconds_per_step(step, resident, num_steps, clock), seconds_per_step(step, batches, num_steps, clock))
             for _ in range(num_rounds)
         ]
         alone, whole = (statistics.median(times) for times in zip(*rounds, strict=True))
@@ -122,13 +133,17 @@ def main() -> None:
     """Measure the nets asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer rounds over a smaller corpus")
+    parser.add_argument("--cpu-time", action="store_true", help="processor time of one thread instead of wall time")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--only", default=",".join(NETS), help=f"some of {','.join(NETS)}")
     args = parser.parse_args()
     num_frames, num_rounds = (300_000, 5) if args.quick else (2_000_000, 15)
+    if args.cpu_time:
+        torch.set_num_threads(1)
+    clock = time.process_time if args.cpu_time else time.perf_counter
     with tempfile.TemporaryDirectory() as directory:
         for name in args.only.split(","):
-            measure(name, NETS[name], Path(directory), torch.device(args.device), num_frames, num_rounds)
+            measure(name, Path(directory), torch.device(args.device), num_frames, num_rounds, clock)
 
 
 if __name__ == "__main__":

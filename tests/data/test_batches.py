@@ -124,6 +124,18 @@ def test_stopping_early_leaves_no_thread_behind(made: tuple[Corpus, Store]) -> N
     assert not [thread for thread in threading.enumerate() if thread.name == "acoustic-prefetch"]
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("kind", [FrameStore, WindowedStore])
+def test_a_gpu_gives_the_same_batches(tmp_path: Path, kind: type[Store], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches_module, "BLOCK_FRAMES", {"cpu": 64, "cuda": 48})
+    _, cache = make_cache(tmp_path, LENGTHS * 10, shard_frames=100)
+    on_cpu = list(kind(cache, frontend()).batches(BATCH_SIZE, seed=1))
+    on_gpu = list(kind(cache, frontend(), "cuda").batches(BATCH_SIZE, seed=1, workers=1))
+    for (inputs, targets), (gpu_inputs, gpu_targets) in zip(on_cpu, on_gpu, strict=True):
+        assert torch.allclose(gpu_inputs.cpu(), inputs, atol=1e-5) and torch.equal(gpu_targets.cpu(), targets)
+
+
 def test_the_working_thread_hands_its_error_over() -> None:
     def failing() -> Iterator[int]:
         yield 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,23 @@ def test_a_folder_with_other_things_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no frames cache"):
         ensure_cache(tmp_path, [corpus.source], frontend())
     assert Path(corpus.source.data_dir).exists()
+
+
+@pytest.mark.parametrize("limit", [0, 100, 400, 460, 480, 700, 1000, 1300])
+def test_a_failing_write_leaves_the_earlier_cache(tmp_path: Path, limit: int) -> None:
+    """Files may not grow beyond `limit` bytes, which each of the cache's files exceeds in turn."""
+    corpus, cache = make_cache(tmp_path, LENGTHS)
+    before = content(cache.directory)
+    write_alignments(corpus.source.ali_dir, sorted(corpus.alignments.items()), 3)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(DataError, match="cannot be written"):
+            ensure_cache(cache.directory, [corpus.source], frontend(), CacheOptions(dtype="float32"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert content(cache.directory) == before
+    assert not list(tmp_path.glob(".*"))
 
 
 # -- what is refused ----------------------------------------------------------------------------------------------
