@@ -43,19 +43,29 @@ def config_from_kaldi_dir(exp_dir: str | Path, fmllr: str = "none") -> tuple[Fro
     exp_dir = Path(exp_dir)
     if not exp_dir.is_dir():
         raise DataError("is no directory", path=exp_dir)
-    if (exp_dir / "online_cmvn_opts").exists():
-        raise ConfigError(f"{exp_dir}/online_cmvn_opts: online CMVN is not supported; use sliding CMVN")
-    is_nnet1 = (exp_dir / "final.nnet").exists() or (exp_dir / "final.feature_transform").exists()
-    config = _with_cmvn(FrontendConfig(cmvn="none", fmllr=fmllr), exp_dir, is_nnet1)
-    if (exp_dir / "final.mat").exists() and not is_nnet1:
+    if (exp_dir / "final.nnet").exists() or (exp_dir / "final.feature_transform").exists():
+        config = replace(config_from_network_dir(exp_dir), fmllr=fmllr)
+        return (config if fmllr == "none" else _deltas_before_transform(config)), None
+    _refuse_online_cmvn(exp_dir)
+    config = _with_cmvn(FrontendConfig(cmvn="none", fmllr=fmllr), exp_dir)
+    if (exp_dir / "final.mat").exists():
         return _with_transform(config, exp_dir)
-    if is_nnet1 and not (exp_dir / "delta_opts").exists():
-        return config, None
-    options = read_options(exp_dir / "delta_opts", DEFAULT_DELTA_OPTS)
-    order, window = _integer(options, "delta-order", exp_dir), _integer(options, "delta-window", exp_dir)
-    if fmllr == "none":
-        return replace(config, delta_order=order, delta_window=window), None
-    return replace(config, transform_delta_order=order, transform_delta_window=window), None
+    config = _with_deltas(config, exp_dir)
+    return (config if fmllr == "none" else _deltas_before_transform(config)), None
+
+
+def config_from_network_dir(exp_dir: str | Path) -> FrontendConfig:
+    """CMVN and deltas in front of a neural network (steps/nnet/train.sh): only those whose options are there.
+
+    Raises:
+        DataError, ConfigError: as for `config_from_kaldi_dir`.
+    """
+    exp_dir = Path(exp_dir)
+    _refuse_online_cmvn(exp_dir)
+    config = FrontendConfig(cmvn="none")
+    if (exp_dir / "cmvn_opts").exists() or (exp_dir / "norm_vars").exists():
+        config = _with_cmvn(config, exp_dir)
+    return _with_deltas(config, exp_dir) if (exp_dir / "delta_opts").exists() else config
 
 
 def frontend_from_kaldi_dir(
@@ -74,11 +84,29 @@ def frontend_from_kaldi_dir(
     return frontend
 
 
-def _with_cmvn(config: FrontendConfig, exp_dir: Path, is_nnet1: bool) -> FrontendConfig:
+def _refuse_online_cmvn(exp_dir: Path) -> None:
+    if (exp_dir / "online_cmvn_opts").exists():
+        raise ConfigError(f"{exp_dir}/online_cmvn_opts: online CMVN is not supported; use sliding CMVN")
+
+
+def _with_deltas(config: FrontendConfig, exp_dir: Path) -> FrontendConfig:
+    """Add deltas."""
+    options = read_options(exp_dir / "delta_opts", DEFAULT_DELTA_OPTS)
+    order, window = _integer(options, "delta-order", exp_dir), _integer(options, "delta-window", exp_dir)
+    return replace(config, delta_order=order, delta_window=window)
+
+
+def _deltas_before_transform(config: FrontendConfig) -> FrontendConfig:
+    """Move the deltas into the base frames."""
+    order, window = config.delta_order, config.delta_window
+    return replace(
+        config, delta_order=0, delta_window=2, transform_delta_order=order, transform_delta_window=window
+    )  # fmt: skip
+
+
+def _with_cmvn(config: FrontendConfig, exp_dir: Path) -> FrontendConfig:
     """Add speaker CMVN."""
     path = exp_dir / "cmvn_opts"
-    if is_nnet1 and not path.exists() and not (exp_dir / "norm_vars").exists():
-        return config
     options = read_options(path, {"norm-means": "true", "norm-vars": "false"})
     if not path.exists() and (exp_dir / "norm_vars").exists():
         options["norm-vars"] = (exp_dir / "norm_vars").read_text(encoding="utf-8").strip()
