@@ -53,7 +53,8 @@ def run(args: argparse.Namespace) -> None:
         scores_writer = stack.enter_context(TableWriter(scores, "float")) if scores else None
         graphs = stack.enter_context(RandomAccessTable(args.graphs_rspecifier, "fst"))
         utterances = with_graphs(graphs, read_table(args.loglikes_rspecifier, "matrix"), tally)
-        for utt, alignment in progress(align_utterances(aligner, utterances, args.num_jobs), "align"):
+        aligned = stack.enter_context(contextlib.closing(align_utterances(aligner, utterances, args.num_jobs)))
+        for utt, alignment in progress(aligned, "align"):
             if isinstance(alignment, NoPathError):
                 tally.skip(alignment.reason, utt, alignment.problem)
                 continue

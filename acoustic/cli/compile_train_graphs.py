@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Iterator
 from functools import partial
 
@@ -55,8 +56,9 @@ def run(args: argparse.Namespace) -> None:
     )
     tally = Tally()
     transcripts = read_word_ids(args.transcripts, args.word_symbol_table, args.oov)
-    with TableWriter(args.graphs_wspecifier, "fst") as writer:
-        for utt, graph in progress(in_processes(partial(compile_one, compiler), transcripts, args.num_jobs), "compile"):
+    compiled = in_processes(partial(compile_one, compiler), transcripts, args.num_jobs)
+    with TableWriter(args.graphs_wspecifier, "fst") as writer, contextlib.closing(compiled):
+        for utt, graph in progress(compiled, "compile"):
             if isinstance(graph, DataError):
                 tally.skip("no_graph", utt, graph.problem)
                 continue

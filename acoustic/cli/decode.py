@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
             stack.enter_context(TableWriter(args.ali_wspecifier, "int_vector")) if args.ali_wspecifier else None
         )
         loglikes = read_table(args.loglikes_rspecifier, "matrix")
-        decoded = decode_utterances(decoder, loglikes, args.num_jobs)
+        decoded = stack.enter_context(contextlib.closing(decode_utterances(decoder, loglikes, args.num_jobs)))
         for utt, length, result in progress(decoded, "decode"):
             if isinstance(result, NoPathError):
                 tally.skip(result.reason, utt, result.problem)

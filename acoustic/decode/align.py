@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -116,7 +116,7 @@ def transition_costs(model: TransitionModel, transition_scale: float, self_loop_
 
 def align_utterances(
     aligner: Aligner, utterances: Iterable[tuple[str, FstArrays, NDArray[np.float32]]], num_jobs: int = 1
-) -> Iterator[tuple[str, Alignment | NoPathError]]:
+) -> Generator[tuple[str, Alignment | NoPathError], None, None]:
     """Align utterances in worker processes.
 
     Args:

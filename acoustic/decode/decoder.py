@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -101,7 +101,7 @@ class Decoder:
 
 def decode_utterances(
     decoder: Decoder, utterances: Iterable[tuple[str, NDArray[np.float32]]], num_jobs: int = 1
-) -> Iterator[tuple[str, int, Result | NoPathError]]:
+) -> Generator[tuple[str, int, Result | NoPathError], None, None]:
     """Decode utterances in worker processes that share the graph.
 
     Args:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
-from acoustic.errors import DataError
+from acoustic.errors import ConfigError, DataError
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -25,8 +26,10 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def in_processes(work: Callable[[Item], Answer], items: Iterable[Item], num_jobs: int) -> Iterator[Answer]:
+def in_processes(work: Callable[[Item], Answer], items: Iterable[Item], num_jobs: int) -> Generator[Answer, None, None]:
     """Yield `work(item)` for each item, in order, reading items no further ahead than the processes need.
+
+    The processes inherit open files: close the generator before pipes that a program at the other end reads to the end.
 
     Args:
         work: called in the processes; it and what it refers to are inherited by them, not copied.
@@ -34,9 +37,12 @@ def in_processes(work: Callable[[Item], Answer], items: Iterable[Item], num_jobs
         num_jobs: how many processes; with 1 all is done in this one.
 
     Raises:
+        ConfigError: `num_jobs` is not positive.
         DataError: a process died.
     """
-    if num_jobs <= 1:
+    if num_jobs < 1:
+        raise ConfigError(f"--num-jobs={num_jobs}: at least 1 is needed")
+    if num_jobs == 1:
         yield from map(work, items)
         return
     waiting: deque[Future[Answer]] = deque()
@@ -61,6 +67,7 @@ def in_processes(work: Callable[[Item], Answer], items: Iterable[Item], num_jobs
 def _start(work: Callable[[Any], Any]) -> None:
     global _work
     _work = work
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which ends the processes
 
 
 def _call(item: Any) -> Any:

@@ -114,6 +114,10 @@ def test_compile_and_align(tmp_path):
     run(["align", "--num-jobs=2", MODEL, graphs, LOGLIKES, f"ark,t:{tmp_path}/ali", f"ark,t:{tmp_path}/scores"])
     assert (tmp_path / "ali").read_text() == (GOLDEN / "align" / "tri1" / "ali.txt").read_text()
     assert len((tmp_path / "scores").read_text().splitlines()) == 6
+    run(["align", "--num-jobs=2", MODEL, f"ark:cat {graphs[4:]} |", LOGLIKES, f"ark:| gzip -c > {tmp_path}/ali.1.gz"])
+    expected = {utt: [int(token) for token in ids] for utt, ids in read_table(f"ark:{tmp_path}/ali", "tokens")}
+    piped = read_table(f"ark:gunzip -c {tmp_path}/ali.1.gz |", "int_vector")
+    assert {utt: ids.tolist() for utt, ids in piped} == expected
     run([*compile_, f"ark:{GOLDEN / 'decode' / 'tri1' / 'words_int.txt'}", f"ark:{tmp_path}/from_ids"])
     assert (tmp_path / "from_ids").read_bytes() == (tmp_path / "graphs.fsts").read_bytes()
     with pytest.raises(DataError, match="expected word ids"):

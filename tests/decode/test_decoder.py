@@ -11,7 +11,7 @@ import pytest
 from acoustic.decode.decoder import Decoder, DecoderOptions, NoPathError, decode_utterances
 from acoustic.decode.graph import make_graph
 from acoustic.decode.jobs import in_processes
-from acoustic.errors import DataError
+from acoustic.errors import ConfigError, DataError
 from acoustic.kaldi.tables import read_table
 from acoustic.kaldi.transitions import TransitionModel
 
@@ -161,6 +161,11 @@ def test_processes_take_no_more_items_than_they_need():
     assert [next(answers) for _ in range(5)] == [0, 1, 4, 9, 16]
     assert len(taken) <= 5 + 6
     answers.close()
+
+
+def test_no_processes_is_a_configuration_error():
+    with pytest.raises(ConfigError, match="--num-jobs=0"):
+        list(in_processes(abs, [1], 0))
 
 
 def test_a_process_that_dies_is_an_error():
