@@ -11,8 +11,10 @@ import dataclasses
 import hashlib
 import json
 import multiprocessing
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,7 +144,7 @@ def build_cache(
         tally.check(options.join.max_skip_fraction)
         _write_tables(unfinished, results)
         meta = _meta(key, unfinished, results, sources, frontend, options, model)
-        fsio.write_json(unfinished / "meta.json", dataclasses.asdict(meta))
+        meta.write(unfinished)
     return FramesCache.open(directory)
 
 
@@ -250,7 +252,11 @@ def _run(jobs: list[ShardJob], num_jobs: int) -> Iterator[ShardResult]:
     # A forked process would inherit torch's threads in an unknown state.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(num_jobs, len(jobs)), context, torch.set_num_threads, (1,)) as pool:
-        yield from pool.map(build_shard, jobs)
+        try:
+            yield from pool.map(build_shard, jobs)
+        except BrokenProcessPool as error:
+            remedy = "memory may have run out: lower data.num_jobs"
+            raise DataError("a process that built a shard was killed", remedy=remedy) from error
 
 
 def _write_skipped(path: Path, tally: log.Tally) -> None:
@@ -284,7 +290,11 @@ def _meta(
     mean = np.sum([result.sum for result in results], 0) / num_frames
     var = np.sum([result.square_sum for result in results], 0) / num_frames - mean * mean
     stored_as = pdf_dtype(model.num_pdfs)
-    alignments = _alignments_fingerprint(directory, results, stored_as)
+    fingerprints = {
+        **model.fingerprints,
+        "alignments": _alignments_fingerprint(directory, results, stored_as),
+        "frontend": frontend_fingerprint(frontend),
+    }
     return CacheMeta(
         key=key,
         base_dim=frontend.base_dim,
@@ -295,8 +305,10 @@ def _meta(
         num_frames=num_frames,
         num_pdfs=model.num_pdfs,
         shard_num_frames=sizes,
+        shard_checksums=[result.checksums for result in results],
+        utts_checksum=zlib.crc32((directory / "utts.tsv").read_bytes()),
         pdf_counts=np.sum([result.pdf_counts for result in results], 0).tolist(),
-        fingerprints={**model.fingerprints, "alignments": alignments, "frontend": frontend_fingerprint(frontend)},
+        fingerprints=fingerprints,
         sources=[dataclasses.asdict(source) for source in sources],
         mean=mean.tolist(),
         var=np.maximum(var, 0.0).tolist(),

@@ -2,7 +2,7 @@
 
 A cache is a directory:
 
-- `meta.json`: CacheMeta, written last;
+- `meta.json`: CacheMeta with a SHA-256 of itself, written last;
 - `shard-00000.feats`: base frames, little-endian float16 or float32 [num_frames, base_dim], no header;
 - `shard-00000.pdfs`: pdf ids, little-endian uint16 or int32 [num_frames];
 - `utts.tsv`: a line per utterance: id, speaker, shard, its first frame in the shard, its number of frames.
@@ -13,6 +13,9 @@ Beside it, `NAME.skipped.tsv` has a line per utterance left out: reason, id, det
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +25,11 @@ import numpy as np
 import torch
 
 from acoustic.errors import DataError
-from acoustic.fsio import read_json
+from acoustic.fsio import read_json, write_json
 
-VERSION = 1
+VERSION = 2
 REMEDY = "remove the cache directory, it will be built again"
+KINDS = ("feats", "pdfs")
 
 
 @dataclass(kw_only=True)
@@ -43,6 +47,8 @@ class CacheMeta:
         num_frames: frames.
         num_pdfs: senones of the alignments' model.
         shard_num_frames: frames in each shard.
+        shard_checksums: CRC-32 of each shard's two files: base frames, pdf ids.
+        utts_checksum: CRC-32 of utts.tsv.
         pdf_counts: frames of each senone, [num_pdfs].
         fingerprints: sha256 of alignments, tree, transition_model and frontend.
         sources: the data and alignment directories.
@@ -59,6 +65,8 @@ class CacheMeta:
     num_frames: int
     num_pdfs: int
     shard_num_frames: list[int]
+    shard_checksums: list[list[int]]
+    utts_checksum: int
     pdf_counts: list[int]
     fingerprints: dict[str, str]
     sources: list[dict[str, Any]]
@@ -76,16 +84,36 @@ class CacheMeta:
         values = read_json(path)
         if not isinstance(values, dict) or values.get("version") != VERSION:
             raise DataError(f"not a frames cache of version {VERSION}", path=path, remedy=REMEDY)
-        names = {field.name for field in dataclasses.fields(cls)}
-        if set(values) != names:
-            differing = ", ".join(sorted(set(values) ^ names))
-            raise DataError(f"lacks or has too much: {differing}", path=path, remedy=REMEDY)
+        if values.pop("sha256", None) != _sha256(values):
+            raise DataError("is damaged: its SHA-256 does not fit", path=path, remedy=REMEDY)
         return cls(**values)
+
+    def content_fingerprints(self) -> dict[str, str]:
+        """`fingerprints` and one of the frames themselves, which also depends on how they are cut into shards."""
+        checksums = json.dumps([self.shard_checksums, self.utts_checksum])
+        return {**self.fingerprints, "frames": hashlib.sha256(checksums.encode()).hexdigest()}
+
+    def write(self, directory: Path) -> None:
+        """Write meta.json, which makes the cache complete."""
+        values = dataclasses.asdict(self)
+        write_json(directory / "meta.json", values | {"sha256": _sha256(values)})
+
+
+def _sha256(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def shard_path(directory: Path, shard: int, kind: str) -> Path:
     """The file of a shard's base frames (`feats`) or pdf ids (`pdfs`)."""
     return directory / f"shard-{shard:05d}.{kind}"
+
+
+def write_shard_file(directory: Path, shard: int, kind: str, values: np.ndarray) -> int:
+    """Write the base frames (`feats`) or pdf ids (`pdfs`) of a shard; returns their CRC-32."""
+    data = values.tobytes()
+    with open(shard_path(directory, shard, kind), "wb") as file:
+        file.write(data)
+    return zlib.crc32(data)
 
 
 def utterance_lines(path: Path) -> Iterator[tuple[str, str, int, int, int]]:
@@ -118,6 +146,7 @@ class FramesCache:
 
     def __init__(self, directory: Path, meta: CacheMeta) -> None:
         self.directory, self.meta = directory, meta
+        self._inode = _inode(directory)
         self.ids: list[str] = []
         self.speakers: list[str] = []
         shards, lengths = [], []
@@ -143,6 +172,9 @@ class FramesCache:
 
     def _check(self) -> None:
         """Compare utterances and file sizes with the meta data."""
+        path = self.directory / "utts.tsv"
+        if zlib.crc32(path.read_bytes()) != self.meta.utts_checksum:
+            raise DataError("is damaged: its checksum does not fit", path=path, remedy=REMEDY)
         totals = np.bincount(self._shard_of_utt, self.lengths, minlength=self.num_shards) if self.ids else np.zeros(0)
         if len(self.ids) != self.meta.num_utts or not np.array_equal(totals, self.shard_num_frames):
             raise DataError("does not fit meta.json", path=self.directory / "utts.tsv", remedy=REMEDY)
@@ -185,20 +217,34 @@ class FramesCache:
         return torch.tensor(self.meta.pdf_counts, dtype=torch.int64)
 
     def read_frames(self, shard: int) -> np.ndarray:
-        """The base frames of a shard, [num_frames, base_dim]."""
+        """The base frames of a shard, [num_frames, base_dim].
+
+        Raises:
+            DataError: unreadable, or damaged since they were written.
+        """
         return self._read(shard, "feats", self.meta.dtype).reshape(-1, self.base_dim)
 
     def read_pdf_ids(self, shard: int) -> np.ndarray:
-        """The pdf ids of a shard, int32 [num_frames]."""
+        """The pdf ids of a shard, int32 [num_frames].
+
+        Raises:
+            DataError: unreadable, or damaged since they were written.
+        """
         return self._read(shard, "pdfs", self.meta.pdf_dtype).astype(np.int32)
 
     def _read(self, shard: int, kind: str, dtype: str) -> np.ndarray:
         """One file of a shard."""
         path = shard_path(self.directory, shard, kind)
         try:
-            return np.fromfile(path, dtype=np.dtype(dtype).newbyteorder("<"))
+            if _inode(self.directory) != self._inode:
+                remedy = "give runs on different data different data.cache_dir"
+                raise DataError("was replaced by another run", path=self.directory, remedy=remedy)
+            values = np.fromfile(path, dtype=np.dtype(dtype).newbyteorder("<"))
         except OSError as error:
             raise DataError(f"cannot be read ({error.strerror})", path=path, remedy=REMEDY) from error
+        if zlib.crc32(values.data) != self.meta.shard_checksums[shard][KINDS.index(kind)]:
+            raise DataError("is damaged: its checksum does not fit", path=path, remedy=REMEDY)
+        return values
 
     def utterance_lengths(self, shard: int) -> np.ndarray:
         """Frames of each utterance of a shard, int64."""
@@ -208,3 +254,8 @@ class FramesCache:
     def utterances_of(self, frames: np.ndarray) -> list[str]:
         """The utterance of each frame, given by its index in the whole cache."""
         return [self.ids[i] for i in np.searchsorted(self._ends, frames, side="right")]
+
+
+def _inode(directory: Path) -> int:
+    """What tells a directory from another that takes its name."""
+    return directory.stat().st_ino

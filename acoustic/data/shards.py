@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from acoustic.data.cache import shard_path
+from acoustic.data.cache import write_shard_file
 from acoustic.data.join import JoinOptions, Skip, SourceReader, Utterance
 from acoustic.errors import DataError
 from acoustic.features.frontend import Frontend
@@ -47,13 +47,14 @@ class ShardJob:
 
 @dataclass
 class ShardResult:
-    """What came out of a shard: its utterances, what was skipped, and sums over its frames."""
+    """What came out of a shard: its utterances, what was skipped, sums over its frames, CRC-32 of its files."""
 
     utterances: list[tuple[str, str, int]]
     skips: list[tuple[str, str, str]]
     sum: np.ndarray
     square_sum: np.ndarray
     pdf_counts: np.ndarray
+    checksums: list[int]
 
 
 def build_shard(job: ShardJob) -> ShardResult:
@@ -73,12 +74,14 @@ def build_shard(job: ShardJob) -> ShardResult:
                     skips.append((skip.reason, label.utt, skip.detail))
     frames = _stored_frames(utterances, job.dtype, job.frontend.base_dim)
     pdf_ids = np.concatenate([np.zeros(0, np.int32), *(utterance.pdf_ids for utterance in utterances)])
-    frames.tofile(shard_path(job.directory, job.shard, "feats"))
-    pdf_ids.astype(pdf_dtype(job.num_pdfs)).tofile(shard_path(job.directory, job.shard, "pdfs"))
+    checksums = [
+        write_shard_file(job.directory, job.shard, "feats", frames),
+        write_shard_file(job.directory, job.shard, "pdfs", pdf_ids.astype(pdf_dtype(job.num_pdfs))),
+    ]
     sums, squares = _sums(frames)
     return ShardResult(
         [(utterance.id, utterance.speaker, len(utterance.pdf_ids)) for utterance in utterances],
-        skips, sums, squares, np.bincount(pdf_ids, minlength=job.num_pdfs),
+        skips, sums, squares, np.bincount(pdf_ids, minlength=job.num_pdfs), checksums,
     )  # fmt: skip
 
 

@@ -361,12 +361,12 @@ class Trainer:
         self.metrics.truncate(self.position.metrics_size)
 
     def data_fingerprints(self) -> dict[str, str]:
-        """What the run's data are: alignments, transition model, base frames, of train and dev."""
+        """What the run's data are: alignments, transition model, front end, frames, of train and dev."""
         stores = {"train": self.train_store, "dev": self.dev_store}
         return {
             f"{name} {what}": value
             for name, store in stores.items()
-            for what, value in store.cache.meta.fingerprints.items()
+            for what, value in store.cache.meta.content_fingerprints().items()
         }
 
     def check_same_data(self, there: dict[str, str]) -> None:

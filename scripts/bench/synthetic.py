@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 from acoustic import fsio
 from acoustic.data.build import SHARD_FRAMES
-from acoustic.data.cache import CacheMeta, FramesCache, shard_path
+from acoustic.data.cache import CacheMeta, FramesCache, write_shard_file
 
 UTTERANCE_FRAMES = 512  # five seconds
 
@@ -24,15 +24,20 @@ def synthetic_cache(directory: Path, num_frames: int, base_dim: int, num_pdfs: i
     patterns = [_random_shard(rng, min(num_frames, SHARD_FRAMES), base_dim, num_pdfs) for _ in range(4)]
     sizes = [min(SHARD_FRAMES, num_frames - begin) for begin in range(0, num_frames, SHARD_FRAMES)]
     with fsio.atomic_dir(directory) as unfinished:
-        lines = []
+        lines, checksums = [], []
         for shard, size in enumerate(sizes):
             frames, pdf_ids = patterns[shard % len(patterns)]
-            frames[:size].tofile(shard_path(unfinished, shard, "feats"))
-            pdf_ids[:size].tofile(shard_path(unfinished, shard, "pdfs"))
+            checksums.append(
+                [
+                    write_shard_file(unfinished, shard, "feats", frames[:size]),
+                    write_shard_file(unfinished, shard, "pdfs", pdf_ids[:size]),
+                ]
+            )
             for begin in range(0, size, UTTERANCE_FRAMES):
                 length = min(UTTERANCE_FRAMES, size - begin)
                 lines.append(f"utt-{shard:05d}-{begin:06d}\tspeaker-{shard:05d}\t{shard}\t{begin}\t{length}\n")
-        fsio.write_text(unfinished / "utts.tsv", "".join(lines))
+        table = "".join(lines)
+        fsio.write_text(unfinished / "utts.tsv", table)
         meta = CacheMeta(
             key="synthetic",
             base_dim=base_dim,
@@ -43,13 +48,15 @@ def synthetic_cache(directory: Path, num_frames: int, base_dim: int, num_pdfs: i
             num_frames=num_frames,
             num_pdfs=num_pdfs,
             shard_num_frames=sizes,
+            shard_checksums=checksums,
+            utts_checksum=zlib.crc32(table.encode()),
             pdf_counts=[num_frames // num_pdfs] * num_pdfs,
             fingerprints={},
             sources=[],
             mean=[0.0] * base_dim,
             var=[1.0] * base_dim,
         )
-        fsio.write_json(unfinished / "meta.json", dataclasses.asdict(meta))
+        meta.write(unfinished)
     return FramesCache.open(directory)
 
 
