@@ -13,7 +13,14 @@ from typing import Self
 
 from acoustic.errors import DataError
 from acoustic.kaldi.basic import check_token
-from acoustic.kaldi.datadir_files import Segment, read_columns, read_rxfilenames, read_segments, read_single
+from acoustic.kaldi.datadir_files import (
+    DataDirError,
+    Segment,
+    read_columns,
+    read_rxfilenames,
+    read_segments,
+    read_single,
+)
 from acoustic.kaldi.sinks import open_writer
 
 __all__ = ["DataDir", "Segment"]
@@ -101,7 +108,8 @@ class DataDir:
 
     def _segment_faults(self, path: Path) -> list[DataError]:
         return [
-            DataError(
+            DataDirError(
+                "no_recording",
                 f"its recording {segment.recording} is not in wav.scp",
                 path=path,
                 utt=utt,
@@ -121,13 +129,14 @@ class DataDir:
         for speaker, utterances in self.spk2utt.items():
             for utt in utterances:
                 if utt in speaker_of:
-                    faults.append(DataError("comes twice", path=path / "spk2utt", utt=utt, remedy=remedy))
+                    where = path / "spk2utt"
+                    faults.append(DataDirError("duplicate", "comes twice", path=where, utt=utt, remedy=remedy))
                 speaker_of[utt] = speaker
         for utt in sorted(self.utt2spk.keys() | speaker_of.keys()):
             here, there = self.utt2spk.get(utt, "missing"), speaker_of.get(utt, "missing")
             if here != there:
                 problem = f"its speaker is {here} in utt2spk, {there} in spk2utt"
-                faults.append(DataError(problem, path=path / "spk2utt", utt=utt, remedy=remedy))
+                faults.append(DataDirError("speakers", problem, path=path / "spk2utt", utt=utt, remedy=remedy))
         return faults
 
     def subset(self, utterances: Collection[str]) -> Self:

@@ -19,6 +19,20 @@ T = TypeVar("T", str, int, float)
 _NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?")
 
 
+class DataDirError(DataError):
+    """A fault of one key of a data directory.
+
+    Attributes:
+        reason: its kind: duplicate, unsorted, malformed, no_recording or speakers.
+    """
+
+    def __init__(
+        self, reason: str, problem: str, *, path: Path, utt: str, remedy: str, line: int | None = None
+    ) -> None:
+        super().__init__(problem, path=path, line=line, utt=utt, remedy=remedy)
+        self.reason = reason
+
+
 @dataclass(frozen=True)
 class Segment:
     """Which part of a recording an utterance is.
@@ -47,16 +61,22 @@ def _rows(path: Path, faults: list[DataError]) -> Iterator[tuple[int, str, str]]
     try:
         for line, key, rest in read_pairs(path):
             if key in keys:
-                faults.append(DataError("comes twice", path=path, line=line, utt=key, remedy="delete one of the two"))
+                remedy = "delete one of the two"
+                faults.append(DataDirError("duplicate", "comes twice", path=path, line=line, utt=key, remedy=remedy))
                 continue
             if key < last_key:
                 problem = f"comes after {last_key}, so the file is not in C order"
-                faults.append(DataError(problem, path=path, line=line, utt=key, remedy="sort it with LC_ALL=C sort"))
+                remedy = "sort it with LC_ALL=C sort"
+                faults.append(DataDirError("unsorted", problem, path=path, line=line, utt=key, remedy=remedy))
             keys.add(key)
             last_key = key
             yield line, key, rest
     except DataError as error:
         faults.append(error)
+
+
+def _malformed(problem: str, path: Path, line: int, key: str) -> DataDirError:
+    return DataDirError("malformed", problem, path=path, line=line, utt=key, remedy="mend or delete the line")
 
 
 def read_columns(path: Path, faults: list[DataError]) -> dict[str, list[str]]:
@@ -76,7 +96,7 @@ def read_rxfilenames(path: Path, root: str | Path | None, faults: list[DataError
         if rest:
             names[key] = _from_root(rest, root)
         else:
-            faults.append(DataError("a key without a file", path=path, line=line, utt=key, remedy="delete the line"))
+            faults.append(_malformed("a key without a file", path, line, key))
     return names
 
 
@@ -94,7 +114,7 @@ def read_single(path: Path, convert: Callable[[str], T], faults: list[DataError]
             values[key] = convert(rest)
         else:
             problem = f"expected one {'word' if convert is str else 'number'}, found {rest!r}"
-            faults.append(DataError(problem, path=path, line=line, utt=key, remedy="mend or delete the line"))
+            faults.append(_malformed(problem, path, line, key))
     return values
 
 
@@ -105,12 +125,12 @@ def read_segments(path: Path, faults: list[DataError]) -> dict[str, Segment]:
         words = _split(rest)
         if len(words) != 3 or not (_NUMBER.fullmatch(words[1]) and _NUMBER.fullmatch(words[2])):
             problem = f"expected a recording, begin and end in seconds, found {rest!r}"
-            faults.append(DataError(problem, path=path, line=line, utt=utt, remedy="mend or delete the line"))
+            faults.append(_malformed(problem, path, line, utt))
             continue
         begin, end = float(words[1]), float(words[2])
         if not begin < end < math.inf:
             problem = f"ends at {words[2]} s, not after its begin at {words[1]} s"
-            faults.append(DataError(problem, path=path, line=line, utt=utt, remedy="mend or delete the line"))
+            faults.append(_malformed(problem, path, line, utt))
             continue
         segments[utt] = Segment(words[0], begin, end)
     return segments
