@@ -124,7 +124,7 @@ class DataDir:
         if not self.utt2spk or not self.spk2utt:
             return []
         remedy = "rebuild spk2utt from utt2spk (utils/utt2spk_to_spk2utt.pl)"
-        faults = []
+        faults: list[DataError] = []
         speaker_of: dict[str, str] = {}
         for speaker, utterances in self.spk2utt.items():
             for utt in utterances:
