@@ -6,7 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from acoustic.kaldi.fst import ARC, FstArrays
 from acoustic.kaldi.tables import TableWriter
+
+FST = FstArrays(
+    start=0,
+    final=np.array([np.inf, 0.5], np.float32),
+    first_arc=np.array([0, 2, 2]),
+    arcs=np.array([(7, 1, 0.25, 1), (0, 0, 0.0, 0)], ARC),
+)
 
 VALUES: dict[str, list[Any]] = {
     "matrix": [np.ones((2, 3), np.float32), np.zeros((0, 0), np.float32), np.arange(4.0).reshape(2, 2)],
@@ -17,10 +25,13 @@ VALUES: dict[str, list[Any]] = {
     "token": ["spk1"],
     "int32": [0, -5, 2**31 - 1],
     "float": [0.5, -1e-5],
+    "fst": [FST],
 }
 
 
 def equal(first: Any, second: Any) -> bool:
+    if isinstance(first, FstArrays):
+        return all(np.array_equal(getattr(first, name), getattr(second, name)) for name in vars(first))
     return bool(np.array_equal(first, second)) if isinstance(first, np.ndarray) else bool(first == second)
 
 
