@@ -108,7 +108,9 @@ class RisingLoss:
 
 
 class NonFinite:
-    """Keeps the weights still from the first update whose loss or gradient is not finite.
+    """Keeps the weights still from the first update whose loss, gradient or weights are not finite.
+
+    The weights are looked at themselves, since a rectifier hides a weight of minus infinity from loss and gradient.
 
     The decision is a flag on the device, handed to the fused optimizer as `found_inf`, so no update waits for the
     host; the flag stays up, so that whenever the host looks, the weights are those before the bad update.
@@ -122,9 +124,9 @@ class NonFinite:
         self.found_inf = torch.zeros((), device=device)
         self.first_step = torch.full((), -1, dtype=torch.int64, device=device)
 
-    def update(self, loss: Tensor, gradient_norm: Tensor, step: int) -> None:
-        """Look at update `step` before it happens."""
-        bad = ~(torch.isfinite(loss.detach()) & torch.isfinite(gradient_norm))
+    def update(self, step: int, loss: Tensor, *norms: Tensor) -> None:
+        """Look at update `step` before it happens: its loss and the norms of gradient and weights (scalars)."""
+        bad = ~torch.stack([loss.detach().float(), *norms]).isfinite().all()
         self.first_step = torch.where(bad & (self.first_step < 0), step, self.first_step)
         self.found_inf = torch.maximum(self.found_inf, bad.float())
 

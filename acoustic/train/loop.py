@@ -122,7 +122,8 @@ class Trainer:
         gradient_norm = torch.nn.utils.clip_grad_norm_(
             self.classifier.parameters(), self.config.optim.clip_norm or float("inf")
         )
-        self.guard.update(loss, gradient_norm, step)
+        weight_norm = torch.nn.utils.get_total_norm(parameter.detach() for parameter in self.classifier.parameters())
+        self.guard.update(step, loss, gradient_norm, weight_norm)
         self.optimizer.found_inf = self.guard.found_inf  # type: ignore[attr-defined]
         self.optimizer.step()
         self.totals += torch.stack([loss.detach() * len(targets), (logits.argmax(1) == targets).sum()])

@@ -22,7 +22,7 @@ def test_weights_are_bit_unchanged_from_the_bad_update_on(name, bad_step):
     for step in range(4):
         before = weight.detach().clone()
         weight.grad = torch.full_like(weight, float("nan") if step == bad_step else 1.0)
-        guard.update(torch.tensor(1.0), weight.grad.norm(), step)
+        guard.update(step, torch.tensor(1.0), weight.grad.norm())
         optimizer.found_inf = guard.found_inf
         optimizer.step()
         assert torch.equal(before, weight) == (step >= bad_step)
@@ -33,10 +33,10 @@ def test_weights_are_bit_unchanged_from_the_bad_update_on(name, bad_step):
 
 def test_infinite_loss_is_bad_too():
     guard = NonFinite(torch.device("cpu"))
-    guard.update(torch.tensor(1.0), torch.tensor(1.0), 0)
+    guard.update(0, torch.tensor(1.0), torch.tensor(1.0))
     assert guard.bad_step() is None
-    guard.update(torch.tensor(float("inf")), torch.tensor(1.0), 1)
-    guard.update(torch.tensor(1.0), torch.tensor(float("nan")), 2)
+    guard.update(1, torch.tensor(float("inf")), torch.tensor(1.0))
+    guard.update(2, torch.tensor(1.0), torch.tensor(float("nan")))
     assert guard.bad_step() == 1
 
 
