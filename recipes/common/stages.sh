@@ -1,7 +1,7 @@
 # The stages that every recipe shares, to be sourced: from data directories and alignments to word error rates.
 #
 # The recipe sets: exp (absolute), model_dir (tree, final.mdl), ali_dir, graph_dir, experiment (of conf/experiment),
-# fbank_conf, speeds, decoder (kaldi or acoustic), num_jobs, overrides; and has made $exp/data/{train,dev,test}.
+# fbank_conf, speeds, decoder (kaldi or acoustic), tune_options, num_jobs, overrides; and has made $exp/data/{train,dev,test}.
 
 # shellcheck source=recipes/common/kaldi_decode.sh
 . "$(dirname "${BASH_SOURCE[0]}")/kaldi_decode.sh"
@@ -111,7 +111,7 @@ train_network() {
 
 # Choose on dev with our decoder.
 tune_with_acoustic() {
-  acoustic decode-tune --num-jobs="$num_jobs" "$model_dir/final.mdl" "$graph_dir/HCLG.fst" \
+  acoustic decode-tune "${tune_options[@]}" --num-jobs="$num_jobs" "$model_dir/final.mdl" "$graph_dir/HCLG.fst" \
     "scp:$exp/decode/dev/loglikes.scp" "$exp/data/dev/text" "$exp/decode/tuned.json"
 }
 

@@ -40,6 +40,7 @@ decoder=$(choose_decoder "$decoder")
 [ "$speeds" != none ] || speeds=""
 model_dir=$kaldi_dir/exp/tri1 ali_dir=$kaldi_dir/exp/tri1_ali graph_dir=$kaldi_dir/exp/tri1/graph
 fbank_conf=$here/conf/fbank.conf experiment=digits
+tune_options=()
 
 if run_stage 0 "data directories of fold $fold"; then
   for name in train dev test; do

@@ -11,12 +11,12 @@ ACCENTS = ("en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-
 # Variants that are relatives of one another (klatt3 and adam, Gene and Gene2, steph and steph2) all stand in train.
 VARIANTS = {
     "train": (
-        "m1 f1 m2 Andrea m5 aunty m6 f3 m7 shelby Alex steph Andy anika Denis steph2 Gene f5 Gene2 klatt3 "
+        "m1 f1 m2 Andrea m5 linda m6 f3 m7 shelby Alex steph Andy anika Denis steph2 Gene f5 Gene2 klatt3 "
         "Lee adam Mario edward Mike david boris klatt4 gustave klatt6 ian mike2 marcelo paul quincy rob "
         "victor sandro Nguyen croak"
     ),
     "dev": "f4 m3 Annie norbert ed robert",
-    "test": "f2 m4 belinda Michael linda john travis max",
+    "test": "f2 m4 belinda Michael aunty john travis max",
 }
 
 BABBLE_VOICES = ("en-us+grandma", "en+Tweaky", "en-gb-scotland+pedro", "en-us+zac")
