@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "decode": {BASE, "kaldi", "features", "nn"},
     "analysis": {BASE, "kaldi", "features", "data", "nn", "decode"},
     "api": {BASE, "kaldi", "features", "nn", "decode"},
-    "cli": {BASE, "kaldi", "features", "data", "nn", "train", "decode", "analysis"},
+    "exchange": {BASE, "kaldi", "features", "nn", "decode"},
+    "cli": {BASE, "kaldi", "features", "data", "nn", "train", "decode", "analysis", "exchange"},
 }
 HYDRA = {"hydra", "omegaconf"}
 # These name pickle's exception, which torch.load(weights_only=True) raises on a damaged file.
