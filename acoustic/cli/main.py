@@ -27,6 +27,8 @@ VERBS = {
     "compile-train-graphs": "compile_train_graphs",
     "align": "align",
     "score": "score",
+    "export": "export",
+    "import": "import_net",
     "prepare-lang": "prepare_lang",
     "ngram": "ngram",
     "arpa2fst": "arpa2fst",
