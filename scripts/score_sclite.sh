@@ -91,7 +91,9 @@ write_recordings() {
 score_set() {
   local log=$log_dir/hubscr.$1.log counts
   "$hubscr" -p "$(dirname "$hubscr")" -V -l english -h hub5 -g "$data_dir/glm" -r "$2" "$3" > "$log" 2>&1 ||
-    data_error "sclite failed on $1: $(grep -im 1 error "$log" || tail -n 1 "$log") ($log)"
+    data_error "sclite failed on $1: $(grep -E -m 1 'ERR|Error' "$log" || tail -n 1 "$log") ($log)"
+  # The filters of the glm say so and carry on when they fail.
+  ! grep -F '*ERR' "$log" >&2 || data_error "the glm could not be applied to $1 ($log)"
   counts=$(awk '$2 == "Sum" { print $5, $8, $9, $10, $11 }' "$3.filt.raw")
   awk -v name="$1" '{ printf "%-10s %7d %6d %6d %6d %7.2f\n", name, $1, $2, $3, $4, 100 * $5 / $1 }' \
     <<< "$counts" >> "$work/table"
@@ -107,8 +109,8 @@ choose_weights "$graph_dir"
 
 name=$(basename "$data_dir")
 log_dir=$decode_dir/scoring_sclite/log
-work=$decode_dir/scoring_sclite/unfinished.$$
-mkdir -p "$log_dir" "$work"
+mkdir -p "$log_dir"
+make_work "$decode_dir"
 make_ctm "$work/$name.ctm.all"
 bash -c "$ctm_filter" < "$work/$name.ctm.all" > "$work/$name.ctm" || die "--ctm-filter failed: $ctm_filter"
 cp "$data_dir/stm" "$work/stm"

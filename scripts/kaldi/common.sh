@@ -118,15 +118,21 @@ find_acoustic() {
   [ -x "$acoustic" ] || die "not found: acoustic. Run scripts/install.sh, or activate the environment that holds it"
 }
 
-# start_output DIR: make DIR, the script's `output`, take away its mark of completeness (num_jobs) and set `work` to a
-# new folder in it, which the jobs of this run alone write to: whatever is left of a killed run can spoil nothing.
-start_output() {
-  mkdir -p "$1/log"
-  rm -f "$1/num_jobs"
+# make_work DIR: set `work` to a new folder in DIR, which this run alone writes to and which goes when the script ends.
+# What is left of a killed run goes now; it can spoil nothing, even if jobs of that run still write to it.
+make_work() {
   rm -rf "$1"/.unfinished.*
-  output=$1
-  work=$output/.unfinished.$$
+  work=$1/.unfinished.$$
   mkdir "$work"
+  trap 'rm -rf "$work"' EXIT
+}
+
+# start_output DIR: make DIR, the script's `output`, and take away its mark of completeness (num_jobs).
+start_output() {
+  output=$1
+  mkdir -p "$output/log"
+  rm -f "$output/num_jobs"
+  make_work "$output"
 }
 
 # finish_output STEM: give the archives STEM.JOB.gz their final names, then write num_jobs, by which one knows that the
@@ -136,7 +142,6 @@ finish_output() {
   mv "$work/$1".*.gz "$output"
   echo "$nj" > "$work/num_jobs"
   mv "$work/num_jobs" "$output"
-  rm -rf "$work"
 }
 
 # find_archives DIR STEM REMEDY: set `archives` to DIR/STEM.1.gz ... of a complete directory.
@@ -282,6 +287,6 @@ show_failures() {
     note "a job failed, the end of $log:"
     tail -n 20 "$log" >&2 || true
     num_shown=$((num_shown + 1))
-    [ "$num_shown" -lt 3 ] || break
+    [ "$num_shown" -lt 2 ] || break
   done
 }
