@@ -19,7 +19,7 @@ logger = get_logger(__name__)
 def run(args: argparse.Namespace) -> None:
     """Build the caches, unless they are there already for the same input."""
     config = compose_train_config(args.overrides, args.config_dir)
-    train_verb.remember_fbank_options(config)
+    train_verb.complete(config)
     train_verb.claim_exp_dir(config)
     prepared = prepare(config)
     for name, cache in (("train", prepared.train), ("dev", prepared.dev)):

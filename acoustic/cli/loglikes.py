@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--apply-priors", type=parse_bool, default=True, help="false: log posteriors")
     parser.add_argument("--cmvn", help="rspecifier of CMVN statistics, for features given as an rspecifier")
     parser.add_argument("--utt2spk", help="rspecifier of the speakers, for features given as an rspecifier")
-    parser.add_argument("--fmllr", help="rspecifier of fMLLR transforms, for a model that applies them")
+    parser.add_argument("--fmllr", help="fMLLR transforms: an rspecifier, or a directory with trans.N")
     parser.add_argument("--max-skip-fraction", type=float, default=0.05, help="fail when more utterances are skipped")
 
 

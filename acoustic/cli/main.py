@@ -17,6 +17,7 @@ from acoustic.errors import AcousticError, ConfigError
 VERBS = {
     "fbank": "fbank",
     "cmvn": "cmvn",
+    "paste-feats": "paste_feats",
     "doctor": "doctor",
     "mkgraph": "mkgraph",
     "cache": "cache",

@@ -13,6 +13,7 @@ from acoustic.cli.options import Parser, add_dataclass_options, dataclass_from_a
 from acoustic.errors import ConfigError
 from acoustic.features.fbank import FbankOptions
 from acoustic.train.config import TrainConfig
+from acoustic.train.frontend import resolve_features
 from acoustic.train.run import train
 
 HELP = "train a senone classifier (hydra overrides: key=value, group=choice)"
@@ -31,10 +32,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Train, or go on where an interrupted run of the same configuration stopped."""
     config = compose_train_config(args.overrides, args.config_dir)
-    remember_fbank_options(config)
+    complete(config)
     claim_exp_dir(config)
     log.set_up(file=Path(config.exp_dir) / "train.log")
     train(config)
+
+
+def complete(config: TrainConfig) -> None:
+    """Fill in what the configuration leaves to the files it names, so that config.yaml and the model tell it all."""
+    remember_fbank_options(config)
+    resolve_features(config.features)
 
 
 def remember_fbank_options(config: TrainConfig) -> None:

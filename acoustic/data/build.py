@@ -34,6 +34,7 @@ from acoustic.data.join import (
 )
 from acoustic.data.shards import Label, ShardJob, ShardResult, build_shard, pdf_dtype
 from acoustic.errors import ConfigError, DataError
+from acoustic.features.fmllr import transform_files
 from acoustic.features.frontend import Frontend
 from acoustic.kaldi.alignments import alignment_rspecifiers
 from acoustic.kaldi.datadir import DataDir
@@ -179,6 +180,8 @@ def _file_stamps(source: Source) -> list[list[Any]]:
     paths = [data_dir / name for name in ("feats.scp", "cmvn.scp", "utt2spk")]
     paths += [ali_dir / name for name in ("final.mdl", "tree")]
     paths += [Path(rspecifier.split(":", 1)[1]) for rspecifier in alignment_rspecifiers(ali_dir)]
+    if source.fmllr is not None and Path(source.fmllr).is_dir():
+        paths += transform_files(source.fmllr)
     stats = [(path, path.stat()) for path in paths if path.exists()]
     return [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
 

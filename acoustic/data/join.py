@@ -31,7 +31,7 @@ class Source:
     Attributes:
         data_dir: Kaldi data directory with feats.scp and utt2spk (and cmvn.scp for CMVN by speaker).
         ali_dir: alignment directory: ali.*.gz, final.mdl, tree; may hold further utterances.
-        fmllr: rspecifier of fMLLR transforms by utterance or speaker, as the front end asks.
+        fmllr: rspecifier or directory of fMLLR transforms by utterance or speaker, as the front end asks.
     """
 
     data_dir: str
@@ -170,7 +170,7 @@ class SourceReader:
         frontend: makes base frames of features.
         options: what is still accepted.
         cmvn: statistics by speaker, where cmvn.scp has none (`speaker_statistics`).
-        fmllr: rspecifier of the transforms, when the front end applies them.
+        fmllr: rspecifier or directory of the transforms, when the front end applies them.
     """
 
     def __init__(
@@ -324,14 +324,18 @@ def hold_out(sources: Sequence[Source], by: str, fraction: float, seed: int) -> 
     return frozenset(group_of) - dev, dev
 
 
-def source_list(data_dirs: Sequence[str], ali_dirs: Sequence[str], fmllr: str | None = None) -> list[Source]:
-    """Pair data directories with alignment directories; one alignment directory may serve all.
+def source_list(data_dirs: Sequence[str], ali_dirs: Sequence[str], transform_dirs: Sequence[str] = ()) -> list[Source]:
+    """Pair data directories with alignment directories and fMLLR transforms; one of these may serve all.
 
     Raises:
         ConfigError: their numbers do not fit.
     """
-    if len(ali_dirs) == 1:
-        ali_dirs = list(ali_dirs) * len(data_dirs)
-    if len(ali_dirs) != len(data_dirs):
-        raise ConfigError(f"{len(data_dirs)} data directories but {len(ali_dirs)} alignment directories")
-    return [Source(data_dir, ali_dir, fmllr) for data_dir, ali_dir in zip(data_dirs, ali_dirs, strict=True)]
+
+    def paired(dirs: Sequence[str], what: str) -> Sequence[str]:
+        if len(dirs) not in (1, len(data_dirs)):
+            raise ConfigError(f"{len(data_dirs)} data directories but {len(dirs)} {what}")
+        return list(dirs) * len(data_dirs) if len(dirs) == 1 else dirs
+
+    ali_dirs = paired(ali_dirs, "alignment directories")
+    transforms = paired(transform_dirs, "transform directories") if transform_dirs else [None] * len(data_dirs)
+    return [Source(*parts) for parts in zip(data_dirs, ali_dirs, transforms, strict=True)]

@@ -91,13 +91,16 @@ class AcousticModel:
         """
         return [posteriors - self.scaled_log_priors for posteriors in self.log_posteriors(utterances)]
 
-    def loglikes_of_feats(self, feats: Tensor | np.ndarray, cmvn_stats: Tensor | None = None) -> Tensor:
+    def loglikes_of_feats(
+        self, feats: Tensor | np.ndarray, cmvn_stats: Tensor | None = None, fmllr: Tensor | None = None
+    ) -> Tensor:
         """Scaled likelihoods of one utterance's features.
 
         Args:
             feats: [T, feat_dim].
             cmvn_stats: [2, feat_dim + 1] of the speaker, for a model trained with speaker CMVN; the utterance's own
                 when not given.
+            fmllr: [base_dim, base_dim (+ 1)] of the speaker or utterance, for a model trained with fMLLR.
 
         Returns:
             float32 [T, num_pdfs].
@@ -107,7 +110,7 @@ class AcousticModel:
             from acoustic.features.cmvn import cmvn_stats as accumulate_stats
 
             cmvn_stats = accumulate_stats(feats)
-        base = self.frontend.per_utterance(feats.to(self.device), cmvn_stats)
+        base = self.frontend.per_utterance(feats.to(self.device), cmvn_stats, fmllr)
         return self.loglikes([base])[0]
 
     def loglikes_of_waveform(self, samples: Tensor | np.ndarray, sample_frequency: float) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from acoustic.errors import ConfigError, DataError
 from acoustic.features.cmvn import cmvn_stats
+from acoustic.features.fmllr import open_transforms
 from acoustic.features.frontend import Frontend
 from acoustic.kaldi.datadir import DataDir
 from acoustic.kaldi.specifiers import parse_rspecifier, read_script
@@ -49,7 +50,7 @@ def base_frames(
         tally: counts.
         cmvn: statistics by speaker. Without them those of cmvn.scp are used; when there is none either, they are
             computed in a pass over the features before the first utterance (`speaker_stats`).
-        fmllr: rspecifier of the transforms, by speaker or utterance as the front end's config says.
+        fmllr: rspecifier or directory of the transforms, by speaker or utterance as the front end's config says.
 
     Yields:
         Utterance id and float32 [T, base_dim].
@@ -91,7 +92,7 @@ def base_frames_of_table(
         tally: counts.
         cmvn: rspecifier of CMVN statistics, by speaker when `utt2spk` is given, else by utterance.
         utt2spk: rspecifier of the speaker of each utterance.
-        fmllr: rspecifier of fMLLR transforms, by speaker or utterance as the front end's config says.
+        fmllr: rspecifier or directory of fMLLR transforms, by speaker or utterance as the front end's config says.
 
     Raises:
         ConfigError: the front end needs statistics or speakers that were not given.
@@ -110,16 +111,21 @@ def base_frames_of_table(
         yield from _base_frames(_matrices_of_table(feats, tally), frontend, tally, stats, speakers, transforms)
 
 
-def open_fmllr(frontend: Frontend, rspecifier: str | None, stack: contextlib.ExitStack) -> RandomAccessTable | None:
-    """The table of fMLLR transforms, when the front end applies them; closed with `stack`.
+def open_fmllr(frontend: Frontend, source: str | None, stack: contextlib.ExitStack) -> MatrixTable | None:
+    """The fMLLR transforms of an rspecifier or directory, when the front end applies them; closed with `stack`.
 
     Raises:
-        ConfigError: it does and none is given, or the other way round.
+        ConfigError: it does and none are given, or the other way round.
+        DataError: as `open_transforms`.
     """
-    if (rspecifier is None) != (frontend.config.fmllr == "none"):
-        given = "no transforms are given" if rspecifier is None else f"{rspecifier} is given"
-        raise ConfigError(f"the front end has fmllr={frontend.config.fmllr}, but {given}")
-    return stack.enter_context(RandomAccessTable(rspecifier, "matrix")) if rspecifier is not None else None
+    if source is None and frontend.config.fmllr != "none":
+        raise ConfigError(
+            f"the front end has fmllr={frontend.config.fmllr}, but no transforms are given: "
+            "train.transform_dir and dev.transform_dir for training, --fmllr=DIR for loglikes"
+        )
+    if source is not None and frontend.config.fmllr == "none":
+        raise ConfigError(f"the front end has fmllr=none, but {source} is given: set features.fmllr=speaker for it")
+    return None if source is None else open_transforms(source, stack)
 
 
 def check_speakers(data_dir: DataDir) -> None:

@@ -139,12 +139,12 @@ class Frontend(nn.Module):
         _fill(self.scale, torch.where(var > CONSTANT_VARIANCE, var, 1.0).rsqrt(), "variance")
 
     def check_ready(self) -> None:
-        """Check that everything that comes from data was set.
+        """Check that everything which `per_utterance` takes from data was set.
 
         Raises:
             ConfigError: naming what is not.
         """
-        for name in ("global_cmvn", "transform", "lda_weight"):
+        for name in ("global_cmvn", "transform"):
             value = getattr(self, name)
             if value is not None and bool(value.isnan().any()):
                 raise ConfigError(f"the front end's {name} was never set, or holds NaN")

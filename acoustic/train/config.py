@@ -21,13 +21,15 @@ def _as_list(value: Any) -> list[str]:
 
 @dataclass(kw_only=True)
 class TrainData:
-    """Training data: one data directory and its alignments, or lists of them, pairwise."""
+    """Training data: one data directory, its alignments and perhaps fMLLR transforms, or lists of them, pairwise."""
 
     data_dir: Any = None
     ali_dir: Any = None
+    transform_dir: Any = None  # with trans.1, ...: fMLLR transforms for features.fmllr; one directory may serve all
 
     def __post_init__(self) -> None:
         self.data_dir, self.ali_dir = _as_list(self.data_dir), _as_list(self.ali_dir)
+        self.transform_dir = _as_list(self.transform_dir)
         if len(self.data_dir) != len(self.ali_dir):
             raise ValueError("data_dir and ali_dir must be as many of one as of the other")
 
@@ -92,6 +94,8 @@ class FeaturesConfig(FrontendConfig):
     fbank_config: str | None = None  # the fbank.conf the features were made with, so that the model can read audio
     fbank: dict[str, Any] | None = None  # its options, filled in from that file
     kaldi_dir: str | None = None  # a Kaldi experiment whose cmvn_opts, delta_opts, final.mat, splice_opts are taken
+    transform_mat: str | None = None  # file of the transform before fMLLR, as final.mat; transform_dim is its rows
+    lda_mat: str | None = None  # file of the transform after splicing; null: estimated on training frames if lda_dim
 
 
 @dataclass(kw_only=True)

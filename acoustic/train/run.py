@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +12,14 @@ from acoustic import fsio, log
 from acoustic.data.batches import FrameStore
 from acoustic.data.build import CacheOptions, ensure_cache
 from acoustic.data.cache import FramesCache
-from acoustic.data.join import JoinOptions, Source, feat_dim, hold_out, source_list
-from acoustic.data.moments import input_moments
+from acoustic.data.join import JoinOptions, hold_out, source_list
+from acoustic.data.moments import input_moments, lda_stats
 from acoustic.errors import ConfigError
-from acoustic.features.base_frames import global_stats
-from acoustic.features.config import FrontendConfig
 from acoustic.features.frontend import Frontend
-from acoustic.kaldi.datadir import DataDir
 from acoustic.nn.bundle import Bundle
 from acoustic.nn.classifier import SenoneClassifier
 from acoustic.train.config import TrainConfig
+from acoustic.train.frontend import make_frontend
 from acoustic.train.guard import Interrupt
 from acoustic.train.loop import Trainer
 from acoustic.train.precision import choose_device, choose_dtype
@@ -35,7 +32,7 @@ class Prepared:
     """What training starts from.
 
     Attributes:
-        frontend: with everything set but the normalisation of the network's input.
+        frontend: with everything set but an LDA to be estimated and the normalisation of the network's input.
         train: frames cache of the training data.
         dev: frames cache of the dev data.
     """
@@ -52,13 +49,13 @@ def prepare(config: TrainConfig) -> Prepared:
         ConfigError: options that do not go together.
         DataError: unusable data, or too many utterances skipped.
     """
-    train_sources = source_list(config.train.data_dir, config.train.ali_dir)
+    train_sources = source_list(config.train.data_dir, config.train.ali_dir, config.train.transform_dir)
     dev_sources, train_part, dev_part = train_sources, None, None
     if config.dev.data_dir:
-        dev_sources = source_list(config.dev.data_dir, config.dev.ali_dir)
+        dev_sources = source_list(config.dev.data_dir, config.dev.ali_dir, config.dev.transform_dir)
     else:
         train_part, dev_part = hold_out(train_sources, config.dev.hold_out, config.dev.fraction, config.seed)
-    frontend = make_frontend(config, train_sources)
+    frontend = make_frontend(config.features, train_sources)
     options = CacheOptions(
         dtype=config.data.dtype,
         join=JoinOptions(
@@ -76,17 +73,6 @@ def prepare(config: TrainConfig) -> Prepared:
     return Prepared(frontend, train, dev)
 
 
-def make_frontend(config: TrainConfig, sources: list[Source]) -> Frontend:
-    """The front end for the stored features of `sources`."""
-    names = [field.name for field in dataclasses.fields(FrontendConfig)]
-    frontend_config = FrontendConfig(**{name: getattr(config.features, name) for name in names})
-    frontend = Frontend.from_config(frontend_config, feat_dim(sources))
-    if frontend_config.cmvn == "global":
-        stats = [global_stats(DataDir.read(source.data_dir), frontend.feat_dim) for source in sources]
-        frontend.set_global_cmvn(torch.stack(stats).sum(0))
-    return frontend
-
-
 def train(config: TrainConfig) -> None:
     """Run a training, or go on with an interrupted one, and write `final.pt`.
 
@@ -101,7 +87,8 @@ def train(config: TrainConfig) -> None:
     dtype = choose_dtype(config.runtime.precision, device)
     if config.runtime.num_threads is not None:
         torch.set_num_threads(config.runtime.num_threads)
-    torch.use_deterministic_algorithms(config.runtime.deterministic)
+    # Not torch.use_deterministic_algorithms, which does the same but first imports the compiler, for seconds.
+    torch.set_deterministic_debug_mode("error" if config.runtime.deterministic else "default")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time
 
     with fsio.sole_owner(config.exp_dir):
@@ -116,6 +103,8 @@ def train(config: TrainConfig) -> None:
 
 def make_trainer(config: TrainConfig, prepared: Prepared, device: torch.device, dtype: torch.dtype) -> Trainer:
     """The loop with its data in memory and its network initialised."""
+    if config.features.lda_dim and config.features.lda_mat is None:
+        prepared.frontend.set_lda(lda_stats(prepared.train, prepared.frontend).estimate(config.features.lda_dim))
     frontend = prepared.frontend.to(device)
     train_store = FrameStore(prepared.train, frontend, device)
     dev_store = FrameStore(prepared.dev, frontend, device)
