@@ -10,6 +10,9 @@
 #   --stage N             first stage to run (default: 0); every stage can be run again
 #   --stop-stage M        last stage to run (default: 11)
 #   --corpus-seed N       of sentences, voices and noise (default: 1)
+#   --train-utterances N  sentences of each of the 40 voices to train on (default: 30)
+#   --dev-utterances N    of each of the 6 voices of dev (default: 25)
+#   --test-utterances N   of each of the 8 voices of test (default: 40)
 #   --speeds 0.9,1.1      train on copies at these speeds too (default: none)
 #   --decoder WHICH       kaldi, acoustic, or auto: Kaldi's programs if they are on PATH (default: acoustic)
 #   --num-jobs N          processes (default: the cores)
@@ -23,9 +26,10 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../common/stages.sh"
 
 exp=exp/mini stage=0 stop_stage=11 corpus_seed=1 speeds="" decoder=acoustic num_jobs=$(nproc)
-option_names=(exp stage stop_stage corpus_seed speeds decoder num_jobs)
+train_utterances=30 dev_utterances=25 test_utterances=40
+option_names=(exp stage stop_stage corpus_seed {train,dev,test}_utterances speeds decoder num_jobs)
 parse_options "$@"
-check_numbers stage stop_stage corpus_seed num_jobs
+check_numbers stage stop_stage corpus_seed {train,dev,test}_utterances num_jobs
 
 mkdir -p "$exp"
 exp=$(cd "$exp" && pwd)
@@ -35,7 +39,9 @@ fbank_conf=$here/conf/fbank.conf experiment=mini
 tune_options=(--acoustic-scales=0.07,0.1,0.14,0.2 --insertion-penalties=0,0.5,1)
 
 if run_stage 0 "corpus"; then
-  python3 "$here/local/make_corpus.py" --seed "$corpus_seed" --num-jobs "$num_jobs" "$exp/corpus"
+  python3 "$here/local/make_corpus.py" --seed "$corpus_seed" --num-jobs "$num_jobs" \
+    --train-utterances "$train_utterances" --dev-utterances "$dev_utterances" \
+    --test-utterances "$test_utterances" "$exp/corpus"
 fi
 
 if run_stage 1 "data directories, lang directory, alignments from the synthesiser's phone times"; then
