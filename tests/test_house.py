@@ -28,7 +28,8 @@ MAY_IMPORT = {
     "analysis": {BASE, "kaldi", "features", "data", "nn", "decode"},
     "api": {BASE, "kaldi", "features", "nn", "decode"},
     "exchange": {BASE, "kaldi", "features", "nn", "decode"},
-    "cli": {BASE, "kaldi", "features", "data", "nn", "train", "decode", "analysis", "exchange"},
+    "doctor": {BASE, "kaldi", "features", "data", "nn", "decode"},
+    "cli": {BASE, "kaldi", "features", "data", "nn", "train", "decode", "analysis", "exchange", "doctor"},
 }
 HYDRA = {"hydra", "omegaconf"}
 # These name pickle's exception, which torch.load(weights_only=True) raises on a damaged file.
