@@ -11,43 +11,9 @@ from acoustic.kaldi.matrix import read_vector_file
 from acoustic.kaldi.nnet1 import Nnet1, write_class_counts
 from acoustic.kaldi.tables import read_table
 from tests.kaldi.goldens import GOLDEN, assert_only_data_errors
+from tests.kaldi.nets import nnet1_output
 
 NNET1 = GOLDEN / "nnet1"
-
-
-def propagate(component: components.Component, x: np.ndarray) -> np.ndarray:
-    """What `component` makes of x [num_frames, input_dim]."""
-    match component:
-        case components.AffineTransform():
-            return x @ component.weight.T + component.bias
-        case components.LinearTransform():
-            return x @ component.weight.T
-        case components.ParametricRelu():
-            return np.where(x > 0, component.alpha * x, component.beta * x)
-        case components.AddShift():
-            return x + component.shift
-        case components.Rescale():
-            return x * component.scale
-        case components.Splice():
-            index = np.arange(len(x))[:, None] + component.frame_offsets
-            return x[index.clip(0, len(x) - 1)].reshape(len(x), -1)
-        case components.Copy():
-            return x[:, component.indices]
-        case components.Sigmoid():
-            return 1.0 / (1.0 + np.exp(-x))
-        case components.Tanh():
-            return np.tanh(x)
-        case components.Softmax():
-            e = np.exp(x - x.max(axis=1, keepdims=True))
-            return e / e.sum(axis=1, keepdims=True)
-        case components.Dropout():
-            return x
-
-
-def forward(net: Nnet1, x: np.ndarray) -> np.ndarray:
-    for component in net.components:
-        x = propagate(component, x.astype(np.float64))
-    return x
 
 
 @pytest.mark.parametrize("name", ["final.nnet", "feature_transform", "splice.nnet"])
@@ -74,10 +40,10 @@ def test_posteriors_and_loglikes_are_those_of_nnet_forward() -> None:
     log_prior = np.where(frequency < 1e-10, np.sqrt(np.finfo(np.float32).max), np.log(frequency + 1e-20))
     logits_net = Nnet1(net.components[:-1])
     for utt, feats in read_table(f"ark:{GOLDEN}/feats/two.ark", "matrix"):
-        spliced = forward(transform, feats)
-        np.testing.assert_allclose(forward(net, spliced), posteriors[utt], atol=1e-4)
+        spliced = nnet1_output(transform, feats)
+        np.testing.assert_allclose(nnet1_output(net, spliced), posteriors[utt], atol=1e-4)
         # nnet-forward --no-softmax subtracts the log prior from the outputs before the softmax
-        expected = (forward(logits_net, spliced) - log_prior).astype(np.float32)
+        expected = (nnet1_output(logits_net, spliced) - log_prior).astype(np.float32)
         np.testing.assert_allclose(expected, loglikes[utt], atol=1e-4)
 
 
@@ -109,7 +75,7 @@ def test_every_component_survives_a_round_trip(tmp_path: Path, binary: bool) -> 
     again = Nnet1.read(tmp_path / "net")
     assert [type(c) for c in again.components] == [type(c) for c in net.components]
     x = np.random.default_rng(1).normal(size=(7, 3))
-    np.testing.assert_allclose(forward(again, x), forward(net, x), atol=1e-5)
+    np.testing.assert_allclose(nnet1_output(again, x), nnet1_output(net, x), atol=1e-5)
     assert again.components[5].dropout_rate == 0.25  # type: ignore[union-attr]
     assert again.components[6].max_norm == 1.5  # type: ignore[union-attr]
 

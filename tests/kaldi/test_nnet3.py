@@ -12,60 +12,12 @@ from acoustic.kaldi.matrix import read_vector_file
 from acoustic.kaldi.nnet3 import Nnet3, Nnet3Model
 from acoustic.kaldi.nnet3_chain import Chain
 from acoustic.kaldi.nnet3_config import Descriptor, parse_node
-from acoustic.kaldi.nnet3_linear import Affine
 from acoustic.kaldi.tables import read_table
 from acoustic.kaldi.transitions import TransitionModel
 from tests.kaldi.goldens import GOLDEN, assert_only_data_errors
+from tests.kaldi.nets import nnet3_output
 
 NNET3 = GOLDEN / "nnet3"
-
-
-def propagate(component: components.Component, x: np.ndarray) -> np.ndarray:
-    """What `component` makes of x [num_frames, input_dim] at test time."""
-    match component:
-        case Affine() | components.FixedAffineComponent():
-            return x @ component.weight.T + component.bias
-        case components.LinearComponent():
-            return x @ component.weight.T
-        case components.FixedScaleComponent() | components.PerElementScaleComponent():
-            return x * component.scales
-        case components.FixedBiasComponent():
-            return x + component.bias
-        case components.PerElementOffsetComponent():
-            return x + np.tile(component.offsets, component.dim // len(component.offsets))
-        case components.RectifiedLinearComponent():
-            return np.maximum(x, 0.0)
-        case components.SigmoidComponent():
-            return 1.0 / (1.0 + np.exp(-x))
-        case components.TanhComponent():
-            return np.tanh(x)
-        case components.SoftmaxComponent():
-            return np.exp(propagate_log_softmax(x))
-        case components.LogSoftmaxComponent():
-            return propagate_log_softmax(x)
-        case components.ElementwiseProductComponent():
-            return x.reshape(len(x), -1, component.output_dim).prod(1)
-        case components.NormalizeComponent():
-            return x * component.target_rms / np.sqrt(np.mean(x**2, axis=1, keepdims=True))
-        case components.BatchNormComponent():
-            scale = component.target_rms / np.sqrt(np.maximum(component.stats_var, 0.0) + component.epsilon)
-            repeats = component.dim // component.block_dim
-            return (x - np.tile(component.stats_mean, repeats)) * np.tile(scale, repeats)
-        case _:  # dropout and no-op
-            return x
-
-
-def propagate_log_softmax(x: np.ndarray) -> np.ndarray:
-    x = x - x.max(axis=1, keepdims=True)
-    return x - np.log(np.exp(x).sum(axis=1, keepdims=True))
-
-
-def forward(chain: Chain, feats: np.ndarray) -> np.ndarray:
-    index = np.arange(len(feats))[:, None] + np.array(chain.frame_offsets)
-    x = feats.astype(np.float64)[index.clip(0, len(feats) - 1)].reshape(len(feats), -1)
-    for _, component in chain.components:
-        x = propagate(component, x)
-    return x
 
 
 @pytest.mark.parametrize("source", ["final.raw", "final.raw.txt"])
@@ -98,7 +50,7 @@ def test_outputs_are_those_of_nnet3_compute(source: str) -> None:
     outputs = dict(read_table(f"ark:{NNET3}/two_output.ark", "matrix"))
     assert len(outputs) == 2
     for utt, feats in read_table(f"ark:{GOLDEN}/feats/two.ark", "matrix"):
-        np.testing.assert_allclose(forward(chain, feats), outputs[utt], atol=1e-4)
+        np.testing.assert_allclose(nnet3_output(chain.to_net(), feats), outputs[utt], atol=1e-4)
 
 
 def every_component() -> Chain:
@@ -153,7 +105,7 @@ def test_every_component_survives_a_round_trip(tmp_path: Path, binary: bool) -> 
     again = Chain.of_net(Nnet3.read(tmp_path / "final.raw"))
     assert [(name, type(c)) for name, c in again.components] == [(name, type(c)) for name, c in chain.components]
     feats = np.random.default_rng(1).normal(size=(9, 3))
-    np.testing.assert_allclose(forward(again, feats), forward(chain, feats), atol=1e-4)
+    np.testing.assert_allclose(nnet3_output(again.to_net(), feats), nnet3_output(chain.to_net(), feats), atol=1e-4)
     fields = dict(again.components)
     assert fields["affine"].max_change == 0.75  # type: ignore[attr-defined]
     assert fields["ng"].learning_rate_factor == 0.5  # type: ignore[attr-defined]
