@@ -23,6 +23,7 @@ class OptimConfig:
     nesterov: bool = True
     initial_momentum: float | None = None  # used for the first `momentum_steps` updates; null: momentum from the start
     momentum_steps: int = 40_000
+    momentum_ramp: int | None = None  # momentum rises as 1/2, 3/4, 5/6, 7/8, ..., after so many updates each time
     weight_decay: float = 0.0
     betas: list[float] | None = None  # adam, adamw; null: 0.9 and 0.999
     clip_norm: float | None = None  # gradients longer than this are scaled down to it
@@ -34,11 +35,19 @@ class OptimConfig:
             raise ValueError("optim.learning_rate must be positive")
         if not 0 <= self.momentum < 1 or not 0 <= (self.initial_momentum or 0) < 1:
             raise ValueError("optim.momentum and optim.initial_momentum must lie in [0, 1)")
+        if self.momentum_ramp is not None and (self.momentum_ramp < 1 or self.initial_momentum is not None):
+            raise ValueError("optim.momentum_ramp must be at least 1, and goes without optim.initial_momentum")
         if self.clip_norm is not None and self.clip_norm <= 0:
             raise ValueError("optim.clip_norm must be positive")
 
     def momentum_at(self, step: int) -> float:
-        """Momentum of update `step` (from 0): Maas et al. 2013 go from 0.5 to 0.9 after 40,000 updates."""
+        """Momentum of update `step` (from 0).
+
+        Maas et al. 2013 go from 0.5 to 0.9 after 40,000 updates. Sutskever et al. 2013 (eq. 5), and after them Maas et
+        al. 2014, let it rise as 1 - 2^(-1 - log2(floor(step / 250) + 1)) up to a maximum, here `momentum`.
+        """
+        if self.momentum_ramp is not None:
+            return min(1 - 0.5 / (step // self.momentum_ramp + 1), self.momentum)
         early = self.initial_momentum is not None and step < self.momentum_steps
         return self.initial_momentum if early and self.initial_momentum is not None else self.momentum
 

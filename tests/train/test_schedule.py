@@ -83,3 +83,17 @@ def test_state_round_trip():
 def test_momentum_schedule_of_maas_2013():
     optim = OptimConfig(initial_momentum=0.5, momentum=0.9, momentum_steps=40_000)
     assert [optim.momentum_at(step) for step in (0, 39_999, 40_000)] == [0.5, 0.5, 0.9]
+
+
+def test_momentum_ramp_of_sutskever_2013_clamped_as_by_maas_2014():
+    optim = OptimConfig(momentum_ramp=250, momentum=0.95)
+    for step in (0, 249, 250, 500, 1000, 2249, 2250, 100_000):
+        published = 1 - 2 ** (-1 - math.log2(step // 250 + 1))
+        assert optim.momentum_at(step) == pytest.approx(min(published, 0.95))
+    assert optim.momentum_at(2249) < 0.95 == optim.momentum_at(2250)
+
+
+@pytest.mark.parametrize("wrong", [{"momentum_ramp": 0}, {"momentum_ramp": 250, "initial_momentum": 0.5}])
+def test_momentum_ramp_that_makes_no_sense(wrong):
+    with pytest.raises(ValueError, match="momentum_ramp"):
+        OptimConfig(**wrong)
