@@ -15,7 +15,7 @@
 #   --beam, --retry-beam    search beam (10) and that of the second attempt (40)
 #   --prior-scale X         factor on the log priors (1.0)
 #   --device NAME           of the network: cpu, cuda (auto)
-#   --fmllr RSPECIFIER      fMLLR transforms, for a network that applies them: 'ark:cat exp/tri4_ali/trans.* |'
+#   --fmllr DIR|RSPECIFIER  fMLLR transforms, for a network that applies them: a directory with trans.N, as exp/tri4
 #   --loglikes RSPECIFIER   align sorted loglikes made beforehand, as ark:loglikes.JOB.ark
 #   --max-skip-fraction X   fail when more utterances than this are lost (0.05)
 set -euo pipefail

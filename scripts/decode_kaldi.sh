@@ -16,7 +16,7 @@
 #   --prior-scale X         factor on the log priors (1.0)
 #   --model FILE            the model the graph was made with (<graph-dir>/../final.mdl, else train.ali_dir's final.mdl)
 #   --device NAME           of the network: cpu, cuda (auto)
-#   --fmllr RSPECIFIER      fMLLR transforms, for a network that applies them: 'ark:cat exp/tri4/decode/trans.* |'
+#   --fmllr DIR|RSPECIFIER  fMLLR transforms, for a network that applies them: a directory with trans.N, as exp/tri4
 #   --loglikes RSPECIFIER   decode loglikes made beforehand, as ark:loglikes.JOB.ark; exp-dir then only finds the model
 #   --max-skip-fraction X   fail when more utterances than this are lost (0.05)
 set -euo pipefail

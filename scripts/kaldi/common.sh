@@ -10,7 +10,7 @@ nj=4                     # number of jobs
 prior_scale=1.0          # factor on the log priors
 device=auto              # of the network: cpu, cuda
 model=                   # final.mdl, when it is not where it is looked for
-fmllr=                   # rspecifier of fMLLR transforms, for a network that applies them
+fmllr=                   # fMLLR transforms, a directory or rspecifier, for a network that applies them
 loglikes=                # rspecifier of loglikes made beforehand, JOB standing for the number of the job
 max_skip_fraction=0.05   # end with an error when more utterances are lost
 
