@@ -14,6 +14,7 @@ from acoustic.errors import ConfigError
 from acoustic.features.fbank import FbankOptions
 from acoustic.train.config import TrainConfig
 from acoustic.train.frontend import resolve_features
+from acoustic.train.initial import take_over
 from acoustic.train.run import train
 
 HELP = "train a senone classifier (hydra overrides: key=value, group=choice)"
@@ -33,6 +34,11 @@ def run(args: argparse.Namespace) -> None:
     """Train, or go on where an interrupted run of the same configuration stopped."""
     config = compose_train_config(args.overrides, args.config_dir)
     complete(config)
+    train_as(config)
+
+
+def train_as(config: TrainConfig) -> None:
+    """Train under a configuration, in an exp_dir that is its own."""
     claim_exp_dir(config)
     log.set_up(file=Path(config.exp_dir) / "train.log")
     train(config)
@@ -41,7 +47,10 @@ def run(args: argparse.Namespace) -> None:
 def complete(config: TrainConfig) -> None:
     """Fill in what the configuration leaves to the files it names, so that config.yaml and the model tell it all."""
     remember_fbank_options(config)
-    resolve_features(config.features)
+    if config.init_from is None:
+        resolve_features(config.features)
+    else:
+        take_over(config)
 
 
 def remember_fbank_options(config: TrainConfig) -> None:

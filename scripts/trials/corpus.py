@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from acoustic.cli.hydra_config import compose_train_config
 from acoustic.kaldi.alignments import read_model, write_alignments
 from acoustic.kaldi.datadir import DataDir
 from acoustic.kaldi.tables import TableWriter
@@ -77,10 +80,10 @@ def write_ali(corpus: Corpus, alignments: dict[str, np.ndarray], num_jobs: int =
     write_alignments(corpus.ali_dir, sorted(alignments.items()), num_jobs)
 
 
-def overrides(corpus: Corpus, exp_dir: Path, **options: object) -> list[str]:
-    """Arguments of `acoustic train` for a net that trains in a second; `options` are further ones, `__` for a dot."""
+def train_config(corpus: Corpus, exp_dir: Path, **options: object) -> TrainConfig:
+    """A training run of a second or two; `options` are further overrides, `__` standing for a dot."""
     values: dict[str, object] = {
-        "exp_dir": exp_dir,
+        "exp_dir": "-",
         "train.data_dir": corpus.data_dir,
         "train.ali_dir": corpus.ali_dir,
         "features.splice_left": 1,
@@ -97,11 +100,11 @@ def overrides(corpus: Corpus, exp_dir: Path, **options: object) -> list[str]:
         "runtime.checkpoint_minutes": 0.002,
     }
     values |= {name.replace("__", "."): value for name, value in options.items()}
-    return [f"{name}={value}" for name, value in values.items()]
+    return dataclasses.replace(
+        _compose(tuple(f"{name}={value}" for name, value in values.items())), exp_dir=str(exp_dir)
+    )
 
 
-def train_config(corpus: Corpus, exp_dir: Path, **options: object) -> TrainConfig:
-    """The same configuration as an object."""
-    from acoustic.cli.hydra_config import compose_train_config
-
-    return compose_train_config(overrides(corpus, exp_dir, **options))
+@functools.cache
+def _compose(overrides: tuple[str, ...]) -> TrainConfig:
+    return compose_train_config(overrides)

@@ -11,14 +11,21 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib.backends.backend_agg
+import matplotlib.figure  # noqa: F401 (imported once here rather than in every child)
 import torch
 
 from acoustic import log
 from acoustic.cli import main as command_line
+from acoustic.cli import train as train_verb
+from acoustic.train import loop
+from acoustic.train.config import TrainConfig
+
+RAM_DISK = Path("/dev/shm")  # killing a process loses nothing that was written there
 
 
 @dataclass
@@ -67,7 +74,7 @@ def main(
     # Children are forked: no thread may exist before, and none is needed for nets of this size.
     torch.set_num_threads(1)
     name = Path(sys.argv[0]).stem
-    folder = Path(tempfile.mkdtemp(prefix=f"acoustic-{name}-"))
+    folder = Path(tempfile.mkdtemp(prefix=f"acoustic-{name}-", dir=RAM_DISK if RAM_DISK.is_dir() else None))
     start = time.monotonic()
     try:
         outcome = run(Settings(args.quick, folder, args.seed, args))
@@ -124,15 +131,23 @@ def wait(pid: int, seconds: float = 300.0) -> int:
         time.sleep(0.002)
 
 
-def acoustic(arguments: Sequence[str]) -> None:
-    """The command `acoustic ARGUMENTS` in this process, which ends with its exit status on an error."""
-    sys.argv = ["acoustic", *arguments]
+def train_here(config: TrainConfig) -> None:
+    """The command `acoustic train` in this process, which ends with its exit status on an error.
+
+    hydra has done its part already, which takes longer than a tiny net to train.
+    """
+    command_line.run = lambda argv: train_verb.train_as(config)
     command_line.main()
 
 
-def train(overrides: Sequence[str], log_path: Path, seconds: float = 300.0) -> int:
+def train(config: TrainConfig, log_path: Path, seconds: float = 300.0) -> int:
     """Run `acoustic train` in a child to its end; returns the exit status."""
-    return wait(fork(lambda: acoustic(["train", *overrides]), log_path), seconds)
+    return wait(fork(lambda: train_here(config), log_path), seconds)
+
+
+def without_curves() -> None:
+    """From now on no learning curves are drawn, which takes longer than a tiny net to train."""
+    loop.draw_curves = lambda records, path: None
 
 
 def silence() -> None:

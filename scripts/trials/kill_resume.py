@@ -1,0 +1,129 @@
+"""kill -9 at random moments of a training run and at every write point; the resumed run must equal the unbroken one.
+
+    python scripts/trials/kill_resume.py [--quick] [--kills N]
+
+Equal means: `final.pt` and `metrics.jsonl` have the same SHA-256.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+from corpus import Corpus, make_corpus, train_config
+from harness import (
+    Outcome,
+    Settings,
+    fork,
+    has_traceback,
+    identity,
+    leftovers,
+    main,
+    train,
+    train_here,
+    wait,
+    without_curves,
+)
+from inject import WritePoints
+
+from acoustic.train.config import TrainConfig
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--kills", type=int, help="kills at random moments (50; quick 4)")
+
+
+def run(settings: Settings) -> Outcome:
+    num_kills = settings.args.kills or (4 if settings.quick else 50)
+    corpus = make_corpus(settings.folder / "corpus", num_utts=15 if settings.quick else 40)
+    options: dict[str, object] = {}
+    if settings.quick:
+        options["schedule__max_epochs"] = 2
+        without_curves()
+    expected, seconds = unbroken(corpus, settings.folder, options)
+    equal = 0
+    generator = random.Random(settings.seed)
+    for number in range(num_kills):
+        moment = generator.uniform(0, seconds)
+        equal += kill_at_moment(corpus, settings.folder / f"moment-{number}", moment, options) == expected
+    points = write_points(corpus, settings.folder, options)
+    chosen = points_of_a_save(points) if settings.quick else list(range(len(points)))
+    wrong = [points[at] for at in chosen if kill_at_point(corpus, settings.folder, at, options) != expected]
+    for name in wrong:
+        print(f"not identical after a kill at: {name}")
+    return Outcome(
+        equal == num_kills and not wrong,
+        f"identical after {equal} of {num_kills} kills at random moments of a run of {seconds:.1f} s and after "
+        f"{len(chosen) - len(wrong)} of {len(chosen)} kills at write points (of {len(points)})",
+    )
+
+
+def unbroken(corpus: Corpus, folder: Path, options: dict[str, object]) -> tuple[str, float]:
+    """Identity and duration of a run that nothing disturbs."""
+    start = time.monotonic()
+    status = train(train_config(corpus, folder / "unbroken", **options), folder / "unbroken.log")
+    if status != 0:
+        raise SystemExit(f"the unbroken run ended with {status}:\n{(folder / 'unbroken.log').read_text()}")
+    return identity(folder / "unbroken"), time.monotonic() - start
+
+
+def kill_at_moment(corpus: Corpus, exp_dir: Path, seconds: float, options: dict[str, object]) -> str:
+    """Identity of a run that was killed after some seconds and then resumed."""
+    config, log = train_config(corpus, exp_dir, **options), exp_dir.with_suffix(".log")
+    pid = fork(lambda: train_here(config), log)
+    time.sleep(seconds)
+    os.kill(pid, signal.SIGKILL)  # a run that has ended waits for us as a zombie
+    wait(pid)
+    return finish(config, exp_dir, log)
+
+
+def finish(config: TrainConfig, exp_dir: Path, log: Path) -> str:
+    """Run to the end; the identity, or what else went wrong."""
+    status = train(config, log)
+    if status != 0 or has_traceback(log):
+        print(log.read_text())
+        return f"status {status}"
+    unfinished = leftovers(exp_dir / "checkpoints") + leftovers(exp_dir / "cache")
+    result = f"left over: {unfinished}" if unfinished else identity(exp_dir)
+    shutil.rmtree(exp_dir)
+    return result
+
+
+def killed_at_point(config: TrainConfig, folder: Path, at: int, names: Path | None = None) -> None:
+    """`acoustic train` in this process, to be killed at a write point; the names of all points go to a file."""
+    points = WritePoints(folder, at).install()
+    train_here(config)
+    if names is not None:
+        names.write_text(json.dumps(points.names))
+
+
+def write_points(corpus: Corpus, folder: Path, options: dict[str, object]) -> list[str]:
+    """What a run does to the disk, call by call."""
+    config, names = train_config(corpus, folder / "counted", **options), folder / "points.json"
+    wait(fork(lambda: killed_at_point(config, folder / "counted", -1, names), folder / "counted.log"))
+    points: list[str] = json.loads(names.read_text())
+    return points
+
+
+def kill_at_point(corpus: Corpus, folder: Path, at: int, options: dict[str, object]) -> str:
+    """Identity of a run that was killed at a write point and then resumed."""
+    exp_dir = folder / f"point-{at}"
+    config, log = train_config(corpus, exp_dir, **options), exp_dir.with_suffix(".log")
+    wait(fork(lambda: killed_at_point(config, exp_dir, at), log))
+    return finish(config, exp_dir, log)
+
+
+def points_of_a_save(points: list[str]) -> list[int]:
+    """The points of one checkpoint from the middle of a run, with the metrics before it and the pruning after it."""
+    first = [at for at, name in enumerate(points) if name == "open metrics.jsonl"][-1]
+    return list(range(first, next(at for at, name in enumerate(points) if "final.pt" in name) - 1))
+
+
+if __name__ == "__main__":
+    main(__doc__ or "", run, add_arguments)
