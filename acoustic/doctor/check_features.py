@@ -63,9 +63,8 @@ def check_cmvn(experiment: Experiment) -> Iterator[Finding]:
     data_dir = experiment.data_dir
     if not data_dir.cmvn:
         return
-    for owner in cmvn_owners(experiment):
-        if owner not in data_dir.cmvn:
-            yield Finding("no CMVN statistics", Severity.ERROR, owner, "is not in cmvn.scp", CMVN_REMEDY)
+    for owner in experiment.owners_without(data_dir.cmvn):
+        yield Finding("no CMVN statistics", Severity.ERROR, owner, "is not in cmvn.scp", CMVN_REMEDY)
     dim = experiment.feats.dim if experiment.feats is not None else None
     findings: list[Finding] = []
     for owner, stats in read_each(list(data_dir.cmvn.items()), "CMVN statistics unreadable", findings, drops=False):
@@ -73,15 +72,6 @@ def check_cmvn(experiment: Experiment) -> Iterator[Finding]:
         if fault:
             findings.append(Finding("wrong CMVN statistics", Severity.ERROR, owner, fault, CMVN_REMEDY))
     yield from findings
-
-
-def cmvn_owners(experiment: Experiment) -> list[str]:
-    """Whose statistics are needed: the utterances', when cmvn.scp is by utterance, else the speakers'."""
-    data_dir = experiment.data_dir
-    with_features = [utt for utt in experiment.utterances if utt in data_dir.feats or not data_dir.feats]
-    speakers = sorted({data_dir.utt2spk.get(utt, utt) for utt in with_features})
-    by_utterance = not any(speaker in data_dir.cmvn for speaker in speakers)
-    return with_features if by_utterance and any(utt in data_dir.cmvn for utt in with_features) else speakers
 
 
 def fault_of_stats(stats: NDArray[Any], dim: int | None) -> str | None:

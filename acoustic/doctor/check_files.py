@@ -8,7 +8,6 @@ from pathlib import Path
 
 from acoustic.doctor.experiment import Experiment
 from acoustic.doctor.findings import Finding, Severity, from_error
-from acoustic.errors import DataError
 from acoustic.kaldi.datadir_files import DataDirError
 
 # kind of a DataDirError -> fault
@@ -85,7 +84,7 @@ def check_membership(experiment: Experiment) -> Iterator[Finding]:
     """Utterances that one file has and another lacks."""
     sides = utterances_by_file(experiment)
     reference = experiment.data_dir.utt2spk
-    if reference:
+    if reference and "utt2spk" not in files_cut_short(experiment):
         sides_with: dict[str, list[str]] = {}
         for side, utterances in sides.items():
             for utt in utterances:
@@ -118,13 +117,14 @@ def utterances_by_file(experiment: Experiment) -> dict[str, Collection[str]]:
         "feats.scp": data_dir.feats,
         "spk2utt": {utt for utterances in data_dir.spk2utt.values() for utt in utterances},
     }
-    unreadable = {Path(e.path).name for e in experiment.file_faults if _is_of_file(e) and e.path is not None}
-    return {name: utterances for name, utterances in by_file.items() if utterances and name not in unreadable}
+    cut_short = files_cut_short(experiment)
+    return {name: utterances for name, utterances in by_file.items() if utterances and name not in cut_short}
 
 
-def _is_of_file(error: DataError) -> bool:
-    """Whether a fault ended the reading of its file."""
-    return not isinstance(error, DataDirError)
+def files_cut_short(experiment: Experiment) -> set[str]:
+    """The files whose reading a fault ended."""
+    of_files = (error for error in experiment.file_faults if not isinstance(error, DataDirError))
+    return {Path(error.path).name for error in of_files if error.path is not None}
 
 
 def _keys_at_fault(experiment: Experiment, name: str) -> set[str]:

@@ -50,14 +50,14 @@ def check_fmllr(experiment: Experiment) -> Iterator[Finding]:
     except DataError as error:
         yield from_error("transform files missing", error, ESTIMATE)
         return
-    shapes: dict[str, tuple[int, ...]] = {}
+    owners: set[str] = set()
     complete = True
     expected = expected_rows(experiment)
     for rspecifier in rspecifiers:
         try:
             for owner, matrix in read_table(rspecifier, "matrix"):
                 expected = expected or matrix.shape[0]
-                shapes[owner] = matrix.shape
+                owners.add(owner)
                 detail = fault_of_transform(matrix, expected)
                 if detail:
                     yield Finding("wrong fMLLR transform", Severity.ERROR, owner, detail, ESTIMATE)
@@ -65,7 +65,7 @@ def check_fmllr(experiment: Experiment) -> Iterator[Finding]:
             complete = False
             yield from_error("transforms unreadable", error, ESTIMATE)
     if complete and rspecifiers:
-        for owner in owners_without(experiment, set(shapes)):
+        for owner in experiment.owners_without(owners):
             detail = f"is not in {folder}"
             yield Finding("no fMLLR transform", Severity.ERROR, owner, detail, ESTIMATE)
 
@@ -110,11 +110,3 @@ def fault_of_transform(matrix: NDArray[Any], rows: int) -> str | None:
     if not np.isfinite(matrix).all():
         return "NaN or infinite values"
     return None
-
-
-def owners_without(experiment: Experiment, there: set[str]) -> list[str]:
-    """The speakers without transform, or the utterances when the transforms are by utterance."""
-    data_dir = experiment.data_dir
-    speakers = sorted({data_dir.utt2spk.get(utt, utt) for utt in experiment.utterances})
-    by_utterance = not there & set(speakers) and there & set(experiment.utterances)
-    return [owner for owner in (experiment.utterances if by_utterance else speakers) if owner not in there]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -77,6 +77,19 @@ class Experiment:
     def utterances(self) -> list[str]:
         """The utterances of the data directory."""
         return self.data_dir.utterances
+
+    def owners_without(self, there: Collection[str]) -> list[str]:
+        """The speakers for which a table with keys `there` has nothing; the utterances, if its keys are utterances.
+
+        Utterances without features need nothing; without utt2spk it is not known who does.
+        """
+        data_dir = self.data_dir
+        if not data_dir.utt2spk:
+            return []
+        utterances = [utt for utt in data_dir.utt2spk if utt in data_dir.feats or not data_dir.feats]
+        speakers = sorted({data_dir.utt2spk[utt] for utt in utterances})
+        by_utterance = not any(speaker in there for speaker in speakers) and any(utt in there for utt in utterances)
+        return [owner for owner in (utterances if by_utterance else speakers) if owner not in there]
 
     # -- scans --------------------------------------------------------------------------------------------------------
 

@@ -78,11 +78,10 @@ def _read_with_soundfile(reader: ByteReader) -> tuple[FloatArray, int]:
             samples = file.read(dtype="float32", always_2d=True)
             num_announced, rate = file.frames, file.samplerate
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        problem = f"cannot be read as audio ({error})"
-        raise DataError(problem, path=reader.name, remedy="convert it to wav or flac") from error
+        reason = getattr(error, "error_string", error)
+        raise reader.ends_early(f"is no whole audio file of a known format ({reason})") from error
     if len(samples) < num_announced:
-        problem = f"{num_announced} samples announced, {len(samples)} there"
-        raise DataError(problem, path=reader.name, remedy="the file was cut short")
+        raise reader.ends_early(f"{num_announced} samples announced, {len(samples)} there")
     return samples.T * np.float32(2.0**15), rate
 
 
