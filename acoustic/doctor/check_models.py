@@ -27,6 +27,7 @@ def check_models_readable(experiment: Experiment) -> Iterator[Finding]:
         (experiment.ali_model, ali_dir / "final.mdl" if ali_dir is not None else None),
         (experiment.given_model, experiment.model_path),
         (experiment.bundle, experiment.model_path),
+        (experiment.frontend, experiment.model_path),
     ):
         if loaded is not None and loaded.error is not None:
             yield from_error("model unreadable", loaded.error, "copy it again", where=str(path))
@@ -93,7 +94,7 @@ def faults_of_network(experiment: Experiment, bundle: Bundle) -> Iterator[tuple[
     if len(bundle.pdf_counts) != bundle.classifier.num_pdfs:
         detail = f"{len(bundle.pdf_counts)} priors for {bundle.classifier.num_pdfs} outputs"
         yield "priors of another length", detail
-    frontend = experiment.frontend
+    frontend = experiment.frontend.value if experiment.frontend is not None else None
     if frontend is not None and frontend.input_dim != bundle.classifier.input_dim:
         detail = f"the front end gives {frontend.input_dim} values, the network takes {bundle.classifier.input_dim}"
         yield "front end does not fit the network", detail

@@ -94,7 +94,8 @@ def transform_rspecifiers(folder: Path) -> list[str]:
 
 def expected_rows(experiment: Experiment) -> int | None:
     """Rows of the fMLLR transforms, as far as the network's front end or final.mat says."""
-    frontend, folder = experiment.frontend, experiment.options.transform_dir
+    frontend = experiment.frontend.value if experiment.frontend is not None else None
+    folder = experiment.options.transform_dir
     if frontend is not None and frontend.config.fmllr != "none":
         return frontend.base_dim
     if folder is None or not (folder / "final.mat").exists():

@@ -11,6 +11,7 @@ from acoustic.doctor.findings import Loaded, load
 from acoustic.doctor.scan_alignments import AlignmentsScan, scan_alignments
 from acoustic.doctor.scan_audio import AudioScan, scan_audio
 from acoustic.doctor.scan_features import FeaturesScan, scan_features
+from acoustic.errors import DataError
 from acoustic.features.frontend import Frontend
 from acoustic.kaldi.alignments import read_model
 from acoustic.kaldi.datadir import DataDir
@@ -68,8 +69,11 @@ class Experiment:
         """Read the data directory.
 
         Raises:
-            DataError: there is no such directory, or nothing in it.
+            DataError: one of the directories does not exist, or there is no data in it.
         """
+        for folder in (options.ali_dir, options.graph_dir, options.lang_dir, options.transform_dir, options.root):
+            if folder is not None and not folder.is_dir():
+                raise DataError("is no directory", path=folder)
         self.options = options
         self.data_dir, self.file_faults = DataDir.read_with_faults(options.data_dir, options.root)
 
@@ -147,11 +151,12 @@ class Experiment:
         return load(partial(load_bundle, path)) if path is not None and path.suffix == ".pt" else None
 
     @cached_property
-    def frontend(self) -> Frontend | None:
+    def frontend(self) -> Loaded[Frontend] | None:
         """The front end of the trained network."""
-        if self.bundle is None or self.bundle.value is None:
+        bundle = self.bundle.value if self.bundle is not None else None
+        if bundle is None:
             return None
-        return Frontend.from_config(self.bundle.value.frontend_config, self.bundle.value.feat_dim)
+        return load(partial(Frontend.from_config, bundle.frontend_config, bundle.feat_dim))
 
     @cached_property
     def transition_models(self) -> dict[Path, TransitionModel]:

@@ -112,6 +112,10 @@ def network_of_another_front_end(made: Made) -> None:
     write_network(made, read_model(made.ali), frontend_config=dataclasses.asdict(config))
 
 
+def network_with_unknown_front_end(made: Made) -> None:
+    write_network(made, read_model(made.ali), frontend_config={"cmvn": "sometimes"})
+
+
 def network_of_another_tree(made: Made) -> None:
     write_network(made, read_model(made.ali), fingerprints={"transition_model": "0" * 64})
 
@@ -244,6 +248,7 @@ BREAKS: list[tuple[Break, str, str]] = [
     (truncated_network, "error", "model unreadable"),
     (network_of_other_features, "error", "features do not fit the model"),
     (network_of_another_front_end, "error", "front end does not fit the network"),
+    (network_with_unknown_front_end, "error", "model unreadable"),
     (network_of_another_tree, "error", "network of another tree"),
     (network_with_wrong_priors, "error", "priors of another length"),
     (network_with_unseen_pdf, "warning", "pdf never seen in training"),

@@ -53,9 +53,8 @@ def test_command_is_quiet_about_a_faultless_experiment(made: Made, capsys: pytes
     run(arguments(made))
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert (
-        "24 utterances (files, audio, features, alignments, model, graph, lang, transforms): 0 errors" in captured.err
-    )
+    parts = "files, audio, features, alignments, model, graph, lang, transforms"
+    assert f"24 utterances ({parts}): 0 errors, 0 warnings, 0 notes" in captured.err
 
 
 def test_command_prints_the_table_and_fails(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,9 +147,11 @@ def test_paths_relative_to_a_root(made: Made, tmp_path: Path) -> None:
     run(arguments(made, data=tmp_path / "clean"))
 
 
-def test_no_such_data_directory(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is no directory"):
-        run(["doctor", str(tmp_path / "nowhere")])
+def test_no_such_directory(made: Made) -> None:
+    with pytest.raises(DataError, match="nowhere: is no directory"):
+        run(["doctor", f"{made.root}/nowhere"])
+    with pytest.raises(DataError, match="nowhere: is no directory"):
+        run(["doctor", f"--ali-dir={made.root}/nowhere", str(made.data)])
 
 
 @pytest.mark.parametrize("option", ["--num-jobs=0", "--length-tolerance=-1", "--max-skip-fraction=2", "--channel=-1"])
