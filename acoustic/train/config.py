@@ -104,6 +104,8 @@ class TrainConfig:
 
     exp_dir: str
     seed: int = 1
+    init_from: str | None = None  # exp_dir or final.pt of a network to start from; its front end and shape are taken
+    init_sha256: str | None = None  # of that model, filled in
     train: TrainData = field(default_factory=TrainData)
     dev: DevData = field(default_factory=DevData)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
@@ -129,7 +131,7 @@ class TrainConfig:
     def identity(self) -> dict[str, Any]:
         """What decides the result: everything but where it is written and how it is run."""
         values = self.to_dict()
-        del values["exp_dir"], values["data"]["cache_dir"], values["data"]["num_jobs"]
+        del values["exp_dir"], values["init_from"], values["data"]["cache_dir"], values["data"]["num_jobs"]
         values["runtime"] = {key: values["runtime"][key] for key in ("precision", "deterministic")}
         return values
 

@@ -21,6 +21,7 @@ from acoustic.nn.classifier import SenoneClassifier
 from acoustic.train.config import TrainConfig
 from acoustic.train.frontend import make_frontend
 from acoustic.train.guard import Interrupt
+from acoustic.train.initial import initial_frontend, load_initial_weights
 from acoustic.train.loop import Trainer
 from acoustic.train.precision import choose_device, choose_dtype
 
@@ -55,7 +56,10 @@ def prepare(config: TrainConfig) -> Prepared:
         dev_sources = source_list(config.dev.data_dir, config.dev.ali_dir, config.dev.transform_dir)
     else:
         train_part, dev_part = hold_out(train_sources, config.dev.hold_out, config.dev.fraction, config.seed)
-    frontend = make_frontend(config.features, train_sources)
+    if config.init_from is None:
+        frontend = make_frontend(config.features, train_sources)
+    else:
+        frontend = initial_frontend(config, train_sources)
     options = CacheOptions(
         dtype=config.data.dtype,
         join=JoinOptions(
@@ -103,16 +107,20 @@ def train(config: TrainConfig) -> None:
 
 def make_trainer(config: TrainConfig, prepared: Prepared, device: torch.device, dtype: torch.dtype) -> Trainer:
     """The loop with its data in memory and its network initialised."""
-    if config.features.lda_dim and config.features.lda_mat is None:
+    is_new = config.init_from is None
+    if is_new and config.features.lda_dim and config.features.lda_mat is None:
         prepared.frontend.set_lda(lda_stats(prepared.train, prepared.frontend).estimate(config.features.lda_dim))
     frontend = prepared.frontend.to(device)
     train_store = FrameStore(prepared.train, frontend, device)
     dev_store = FrameStore(prepared.dev, frontend, device)
-    if frontend.config.global_norm:
+    if is_new and frontend.config.global_norm:
         frontend.set_global_norm(*input_moments(train_store, config.seed))
 
     torch.manual_seed(config.seed)
-    classifier = SenoneClassifier(config.model, frontend.input_dim, prepared.train.num_pdfs).to(device)
+    classifier = SenoneClassifier(config.model, frontend.input_dim, prepared.train.num_pdfs)
+    if not is_new:
+        load_initial_weights(config, classifier, prepared.train)
+    classifier.to(device)
     logger.info(
         "%d inputs, %s hidden units, %d senones: %.2f million parameters; %d training and %d dev frames; %s on %s",
         frontend.input_dim, config.model.widths, classifier.num_pdfs, classifier.num_parameters / 1e6,

@@ -79,26 +79,32 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def our_loglikes(data: Path, bundle: Bundle) -> dict[str, np.ndarray]:
+def base_frames(data: Path, frontend: Frontend) -> dict[str, torch.Tensor]:
     """From the stored features, through our own front end."""
-    model = AcousticModel(bundle)
     stats = dict(read_table(f"ark:{data}/cmvn.ark", "matrix"))["speaker"]
     transforms = dict(read_table(f"ark:{data}/trans.1", "matrix"))
-    config = model.frontend.config
-    loglikes = {}
-    for utt, feats in read_table(f"ark:{data}/feats.ark", "matrix"):
-        base = model.frontend.per_utterance(
+    config = frontend.config
+    return {
+        utt: frontend.per_utterance(
             torch.from_numpy(feats),
             torch.from_numpy(stats) if config.needs_cmvn_stats else None,
             torch.from_numpy(transforms[utt]) if config.fmllr != "none" else None,
         )
-        loglikes[utt] = model.loglikes([base])[0].numpy()
-    return loglikes
+        for utt, feats in read_table(f"ark:{data}/feats.ark", "matrix")
+    }
 
 
-def make_model(config: FrontendConfig, **model: Any) -> tuple[Bundle, Frontend]:
-    """A random model of the senones of TRI1 whose weights favour some of them; two pdfs were never seen."""
+def our_loglikes(data: Path, bundle: Bundle) -> dict[str, np.ndarray]:
+    model = AcousticModel(bundle)
+    return {utt: model.loglikes([base])[0].numpy() for utt, base in base_frames(data, model.frontend).items()}
+
+
+def make_model(data: Path, config: FrontendConfig, **model: Any) -> tuple[Bundle, Frontend]:
+    """A random model of the senones of TRI1 whose outputs vary from frame to frame; two pdfs were never seen."""
     frontend = make_frontend(config, feat_dim=40)
+    frontend.set_global_norm(torch.zeros(frontend.input_dim), torch.ones(frontend.input_dim))
+    inputs = torch.cat([frontend.utterance(base) for base in base_frames(data, frontend).values()])
+    frontend.set_global_norm(inputs.mean(0), inputs.var(0))
     num_pdfs = TransitionModel.read(TRI1).num_pdfs
     counts = torch.randint(1, 1000, (num_pdfs,), generator=torch.Generator().manual_seed(0))
     counts[[3, 50]] = 0
@@ -168,26 +174,26 @@ def check_nnet3(data: Path, bundle: Bundle, frontend: Frontend, binary: bool = T
 
 @pytest.mark.parametrize("name", FRONTENDS)
 def test_every_front_end(data: Path, name: str) -> None:
-    bundle, frontend = make_model(FRONTENDS[name], hidden_dims=[30])
+    bundle, frontend = make_model(data, FRONTENDS[name], hidden_dims=[30])
     check_nnet1(data, bundle, frontend)
     check_nnet3(data, bundle, frontend)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_activation_of_both(data: Path, name: str) -> None:
-    bundle, frontend = make_model(FRONTENDS["splicing"], **MODELS[name])
+    bundle, frontend = make_model(data, FRONTENDS["splicing"], **MODELS[name])
     check_nnet1(data, bundle, frontend, binary=False)
     check_nnet3(data, bundle, frontend, binary=False)
 
 
 @pytest.mark.parametrize("name", ONLY_NNET3)
 def test_every_activation_of_nnet3_alone(data: Path, name: str) -> None:
-    bundle, frontend = make_model(FRONTENDS["splicing"], **ONLY_NNET3[name])
+    bundle, frontend = make_model(data, FRONTENDS["splicing"], **ONLY_NNET3[name])
     check_nnet3(data, bundle, frontend)
 
 
 def test_deltas_inside_nnet3(data: Path) -> None:
-    bundle, frontend = make_model(FRONTENDS["deltas"], hidden_dims=[30])
+    bundle, frontend = make_model(data, FRONTENDS["deltas"], hidden_dims=[30])
     out, expected = data / "nnet3", our_loglikes(data, bundle)
     export_nnet3(bundle, frontend, out, TRI1, exact_edges=False)
     kaldi("nnet3-compute", "--use-priors=true", out / "final.mdl", pipeline(out, data), f"ark:{data}/theirs.ark")
