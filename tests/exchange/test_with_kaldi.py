@@ -132,15 +132,21 @@ def assert_loglikes(rspecifier: str, expected: dict[str, np.ndarray], per_frame_
         np.testing.assert_allclose(difference, 0.0, atol=1e-3)
 
 
-def words_of_our_loglikes(loglikes: dict[str, np.ndarray], folder: Path) -> str:
+def decode_ours(loglikes: dict[str, np.ndarray], folder: Path) -> tuple[str, str]:
+    """Words and transition_ids of our loglikes."""
     with TableWriter(f"ark:{folder}/ours.ark", "matrix") as writer:
         for utt, matrix in loglikes.items():
             writer.write(utt, matrix)
     kaldi(
         "latgen-faster-mapped", *DECODING, TRI1, HCLG, f"ark:{folder}/ours.ark", "ark:/dev/null",
-        f"ark,t:{folder}/ours.words",
+        f"ark,t:{folder}/ours.words", f"ark,t:{folder}/ours.ali",
     )  # fmt: skip
-    return (folder / "ours.words").read_text()
+    return (folder / "ours.words").read_text(), (folder / "ours.ali").read_text()
+
+
+def decoded(folder: Path) -> tuple[str, str]:
+    """Words and transition_ids that Kaldi found with an exported net."""
+    return (folder / "theirs.words").read_text(), (folder / "theirs.ali").read_text()
 
 
 def check_nnet1(data: Path, bundle: Bundle, frontend: Frontend, binary: bool = True) -> None:
@@ -152,9 +158,9 @@ def check_nnet1(data: Path, bundle: Bundle, frontend: Frontend, binary: bool = T
     assert_loglikes(f"ark:{data}/theirs.ark", expected, per_frame_constant=True)
     kaldi(
         "latgen-faster-mapped", *DECODING, out / "final.mdl", HCLG, f"ark:{data}/theirs.ark", "ark:/dev/null",
-        f"ark,t:{data}/theirs.words",
+        f"ark,t:{data}/theirs.words", f"ark,t:{data}/theirs.ali",
     )  # fmt: skip
-    assert (data / "theirs.words").read_text() == words_of_our_loglikes(expected, data)
+    assert decoded(data) == decode_ours(expected, data)
 
 
 def check_nnet3(data: Path, bundle: Bundle, frontend: Frontend, binary: bool = True) -> None:
@@ -164,9 +170,10 @@ def check_nnet3(data: Path, bundle: Bundle, frontend: Frontend, binary: bool = T
     kaldi("nnet3-compute", "--use-priors=true", out / "final.mdl", feats, f"ark:{data}/theirs.ark")
     assert_loglikes(f"ark:{data}/theirs.ark", expected)
     kaldi(
-        "nnet3-latgen-faster", *DECODING, out / "final.mdl", HCLG, feats, "ark:/dev/null", f"ark,t:{data}/theirs.words"
-    )
-    assert (data / "theirs.words").read_text() == words_of_our_loglikes(expected, data)
+        "nnet3-latgen-faster", *DECODING, out / "final.mdl", HCLG, feats, "ark:/dev/null",
+        f"ark,t:{data}/theirs.words", f"ark,t:{data}/theirs.ali",
+    )  # fmt: skip
+    assert decoded(data) == decode_ours(expected, data)
     kaldi("nnet3-compute", out / "final.raw", feats, f"ark:{data}/raw.ark")
     total = np.exp(np.concatenate([m for _, m in read_table(f"ark:{data}/raw.ark", "matrix")])).sum(1)
     np.testing.assert_allclose(total, 1.0, atol=1e-4)
