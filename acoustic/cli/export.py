@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["exact", "padded"],
         default="exact",
         help="exact: what nnet3 cannot do exactly at an utterance's edges (deltas before splicing) is left to the "
-        "feature pipeline. padded: it is in the net, and the outputs of the first and last frames differ a little",
+        "feature pipeline. padded: it is in the net too, and outputs within the net's context of an edge differ",
     )
     for subparser in (nnet1, nnet3, onnx):
         subparser.add_argument("exp_dir", help="training's exp_dir, or a final.pt")

@@ -43,7 +43,7 @@ def export_nnet3(
         model: final.mdl of the alignments, whose transitions final.mdl gets.
         binary: Kaldi's binary or text form.
         exact_edges: leave to the feature pipeline what cannot be exact inside. Otherwise all that does not depend on
-            the speaker is inside, and frames near the edges get slightly different outputs.
+            the speaker is inside, and frames within the net's context of an edge get other outputs.
 
     Raises:
         ConfigError: an activation that nnet3 does not have.

@@ -56,6 +56,13 @@ def test_gaaf_gradient_is_slope_plus_shape(module, slope, shape):
     torch.testing.assert_close(x.grad[0], expected, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize(("module", "plain"), [(GaafTanh(), torch.tanh), (GaafReLU(), torch.relu)])
+def test_gaaf_is_for_training_only(module, plain):
+    x = torch.linspace(-3, 3, 1001)
+    assert not torch.equal(module.train()(x), plain(x))
+    assert torch.equal(module.eval()(x), plain(x))
+
+
 def test_gaaf_gradient_in_float32_keeps_its_digits_far_out():
     # Differentiating xK in float32 would give noise at |x| = 5000, where the spacing of xK is 4.
     x = torch.tensor([5000.0, 0.25], requires_grad=True)

@@ -27,6 +27,17 @@ def test_forward_equals_the_layers_written_out():
     torch.testing.assert_close(net.log_posteriors(x).exp().sum(1), torch.ones(4))
 
 
+def test_each_layer_may_have_its_own_activation_and_initialisation():
+    net = make(hidden_dims=[400, 300], activations=["maxout", "tanh"])
+    first, second = net.hidden
+    assert (first.affine.out_features, second.affine.out_features) == (800, 300)
+    assert abs(float(first.affine.weight.detach().std()) / math.sqrt(2 / 12) - 1) < 0.05
+    assert float(second.affine.weight.detach().abs().max()) <= math.sqrt(6 / 700)
+    x = torch.randn(4, 12)
+    pieces = first.affine(x).view(4, 400, 2)
+    torch.testing.assert_close(net(x), net.output(torch.tanh(second.affine(pieces.amax(2)))))
+
+
 @pytest.mark.parametrize(("activation", "he"), [("relu", True), ("sigmoid", False), ("tanh", False)])
 def test_initialisation(activation, he):
     torch.manual_seed(1)
@@ -46,6 +57,8 @@ def test_initialisation(activation, he):
         {"dropout": 1.0},
         {"hidden_layers": -1},
         {"dropouts": [0.1]},
+        {"activations": ["relu"]},
+        {"activations": ["relu", "relo"], "hidden_layers": 2},
         {"norm": "x"},
         {"init": "x"},
     ],
