@@ -15,9 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib.backends.backend_agg
-import matplotlib.figure  # noqa: F401 (imported once here rather than in every child)
+import matplotlib.backends.backend_agg  # noqa: F401 (imported once here rather than in every child)
 import torch
+import torch._dynamo
 
 from acoustic import log
 from acoustic.cli import main as command_line
