@@ -36,7 +36,7 @@ exp=$(cd "$exp" && pwd)
 decoder=$(choose_decoder "$decoder")
 lang_dir=$exp/lang model_dir=$exp/mono ali_dir=$exp/mono_ali graph_dir=$exp/graph
 fbank_conf=$here/conf/fbank.conf experiment=mini
-tune_options=(--acoustic-scales=0.07,0.1,0.14,0.2 --insertion-penalties=0,0.5,1)
+tune_options=(--acoustic-scales=0.1,0.14,0.2,0.28 --insertion-penalties=0,0.5,1)
 
 if run_stage 0 "corpus"; then
   python3 "$here/local/make_corpus.py" --seed "$corpus_seed" --num-jobs "$num_jobs" \
