@@ -91,10 +91,12 @@ def _timed(spoken: list[Phone], pronunciation: Pronunciation, matches: list[int 
     """Give the pronunciation's phones their times.
 
     A matched phone begins where the spoken one does (the first where the word does), and so lasts over spoken phones
-    that the lexicon lacks. Phones that were not spoken share evenly the time of the matched one before them.
+    that the lexicon lacks. Phones that were not spoken share evenly the time of the matched one before them, at the
+    word's beginning that of the one behind them.
     """
     known = [(0, spoken[0].begin)]
-    known += [(index, spoken[match].begin) for index, match in enumerate(matches) if match is not None and index > 0]
+    # Neither unmatched phones (None) nor one matched to the first spoken phone (0), whose time is the word's beginning.
+    known += [(index, spoken[match].begin) for index, match in enumerate(matches) if match and index > 0]
     known.append((len(matches), spoken[-1].end))
     times: list[float] = []
     for (index, begin), (following, end) in pairwise(known):
