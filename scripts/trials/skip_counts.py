@@ -117,6 +117,7 @@ def counts_told(arguments: list[str]) -> tuple[int, Counter[str]]:
             command_line.run(arguments)
     finally:
         logger.removeHandler(handler)
+        silence()
     lines += stderr.getvalue().splitlines()
     return parse_summary(next(line for line in reversed(lines) if "skipped" in line))
 
