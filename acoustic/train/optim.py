@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from acoustic.train.adagrad import Adagrad
+
 
 @dataclass(kw_only=True)
 class OptimConfig:
@@ -17,7 +19,7 @@ class OptimConfig:
     (0.008 at minibatch 256 is 2.05).
     """
 
-    name: str = "sgd"  # sgd, adam, adamw
+    name: str = "sgd"  # sgd, adagrad, adam, adamw
     learning_rate: float = 0.02
     momentum: float = 0.9
     nesterov: bool = True
@@ -26,17 +28,20 @@ class OptimConfig:
     momentum_ramp: int | None = None  # momentum rises as 1/2, 3/4, 5/6, 7/8, ..., after so many updates each time
     weight_decay: float = 0.0
     betas: list[float] | None = None  # adam, adamw; null: 0.9 and 0.999
+    adagrad_epsilon: float = 0.0  # added to Adagrad's root; 1e-10 is what torch.optim.Adagrad adds
     clip_norm: float | None = None  # gradients longer than this are scaled down to it
 
     def __post_init__(self) -> None:
-        if self.name not in ("sgd", "adam", "adamw"):
-            raise ValueError(f"optim.name={self.name!r}: choose sgd, adam or adamw")
+        if self.name not in ("sgd", "adagrad", "adam", "adamw"):
+            raise ValueError(f"optim.name={self.name!r}: choose sgd, adagrad, adam or adamw")
         if self.learning_rate <= 0:
             raise ValueError("optim.learning_rate must be positive")
         if not 0 <= self.momentum < 1 or not 0 <= (self.initial_momentum or 0) < 1:
             raise ValueError("optim.momentum and optim.initial_momentum must lie in [0, 1)")
         if self.momentum_ramp is not None and (self.momentum_ramp < 1 or self.initial_momentum is not None):
             raise ValueError("optim.momentum_ramp must be at least 1, and goes without optim.initial_momentum")
+        if self.adagrad_epsilon < 0:
+            raise ValueError("optim.adagrad_epsilon must not be negative")
         if self.clip_norm is not None and self.clip_norm <= 0:
             raise ValueError("optim.clip_norm must be positive")
 
@@ -53,10 +58,14 @@ class OptimConfig:
 
 
 def make_optimizer(config: OptimConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The fused optimizer of `config`.
+    """The optimizer of `config`.
 
-    Fused, because it is one pass over the weights and because it honours `found_inf`, the flag on the device by which
-    the guard keeps the weights still when a gradient is not finite (torch.optim's own protocol with GradScaler).
+    torch's fused ones, because they take one pass over the weights and because they honour `found_inf`, the flag on the
+    device by which the guard keeps the weights still when a gradient is not finite (torch.optim's own protocol with
+    GradScaler). Adagrad is ours, and honours it too.
+
+    SGD with `nesterov=False` is the momentum of Zeiler et al. 2013, Delta = 0.9 Delta + g, theta -= eta Delta: torch
+    keeps the learning rate out of the buffer as they do, so that both are the same also when the rate changes.
     """
     parameters = list(parameters)
     if config.name == "sgd":
@@ -74,6 +83,8 @@ def make_optimizer(config: OptimConfig, parameters: Iterable[nn.Parameter]) -> t
             for parameter in parameters:
                 optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         return optimizer
+    if config.name == "adagrad":
+        return Adagrad(parameters, config.learning_rate, config.adagrad_epsilon, config.weight_decay)
     beta1, beta2 = config.betas or (0.9, 0.999)
     kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
     return kind(parameters, lr=config.learning_rate, betas=(beta1, beta2), weight_decay=config.weight_decay, fused=True)

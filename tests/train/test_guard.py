@@ -12,7 +12,7 @@ from acoustic.train.guard import Interrupt, NonFinite
 from acoustic.train.optim import OptimConfig, make_optimizer
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("name", ["sgd", "adagrad", "adam", "adamw"])
 @pytest.mark.parametrize("bad_step", [0, 2])
 def test_weights_are_bit_unchanged_from_the_bad_update_on(name, bad_step):
     torch.manual_seed(0)

@@ -1,0 +1,75 @@
+"""Optimizers against hand-computed steps and torch.optim."""
+
+import pytest
+import torch
+
+from acoustic.train.optim import OptimConfig, make_optimizer, set_rates
+
+
+def gradients(num_steps, shape=(4, 3)):
+    generator = torch.Generator().manual_seed(3)
+    return [torch.randn(shape, generator=generator) for _ in range(num_steps)]
+
+
+def descend(optimizer, weight, steps, rates=None):
+    for number, gradient in enumerate(steps):
+        weight.grad = gradient.clone()
+        if rates is not None:
+            set_rates(optimizer, rates[number], 0.9)
+        optimizer.step()
+    return weight.detach()
+
+
+def test_adagrad_by_hand():
+    weight = torch.nn.Parameter(torch.tensor([1.0, 1.0]))
+    optimizer = make_optimizer(OptimConfig(name="adagrad", learning_rate=0.1), [weight])
+    descend(optimizer, weight, [torch.tensor([3.0, -0.5])])
+    assert torch.allclose(weight, torch.tensor([0.9, 1.1]))  # g / sqrt(g^2) is the sign of g
+    descend(optimizer, weight, [torch.tensor([4.0, 0.0])])
+    assert torch.allclose(weight, torch.tensor([0.9 - 0.1 * 4 / 5, 1.1]))  # sqrt(9 + 16) = 5
+
+
+def test_adagrad_without_epsilon_leaves_weights_without_gradient():
+    weight = torch.nn.Parameter(torch.tensor([1.0, -0.0, 2.0]))
+    optimizer = make_optimizer(OptimConfig(name="adagrad", learning_rate=0.1), [weight])
+    descend(optimizer, weight, [torch.tensor([0.0, 0.0, 1e-30])] * 2)  # 1e-60 is zero in float32
+    assert weight.tolist() == [1.0, 0.0, 2.0]
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_adagrad_with_epsilon_is_that_of_torch(weight_decay):
+    start = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    ours, theirs = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
+    config = OptimConfig(name="adagrad", learning_rate=0.05, adagrad_epsilon=1e-10, weight_decay=weight_decay)
+    reference = torch.optim.Adagrad([theirs], lr=0.05, eps=1e-10, weight_decay=weight_decay)
+    steps = gradients(20)
+    torch.testing.assert_close(
+        descend(make_optimizer(config, [ours]), ours, steps), descend(reference, theirs, steps), rtol=1e-6, atol=1e-7
+    )
+
+
+def test_adagrad_goes_on_from_its_state():
+    steps = gradients(6)
+    config = OptimConfig(name="adagrad", learning_rate=0.1)
+    whole = torch.nn.Parameter(torch.ones(4, 3))
+    descend(make_optimizer(config, [whole]), whole, steps)
+    broken = torch.nn.Parameter(torch.ones(4, 3))
+    first = make_optimizer(config, [broken])
+    descend(first, broken, steps[:3])
+    second = make_optimizer(config, [broken])
+    second.load_state_dict(first.state_dict())
+    descend(second, broken, steps[3:])
+    assert torch.equal(whole, broken)
+
+
+def test_sgd_without_nesterov_is_the_momentum_of_the_paper_also_when_the_rate_changes():
+    """Delta = 0.9 Delta + g; theta -= eta Delta (Zeiler et al. 2013, section 4)."""
+    steps, rates = gradients(5), [0.1, 0.1, 0.05, 0.2, 0.01]
+    weight = torch.nn.Parameter(torch.zeros(4, 3))
+    optimizer = make_optimizer(OptimConfig(nesterov=False, momentum=0.9), [weight])
+    descend(optimizer, weight, steps, rates)
+    theta, delta = torch.zeros(4, 3), torch.zeros(4, 3)
+    for gradient, rate in zip(steps, rates, strict=True):
+        delta = 0.9 * delta + gradient
+        theta = theta - rate * delta
+    torch.testing.assert_close(weight.detach(), theta)
