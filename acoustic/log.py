@@ -15,6 +15,8 @@ from tqdm import tqdm
 from acoustic.errors import DataError
 
 T = TypeVar("T")
+# So many skipped items are named in warnings; the summary counts all.
+MAX_NAMED_SKIPS = 10
 
 
 def get_logger(name: str) -> logging.Logger:
@@ -82,24 +84,47 @@ class Tally:
     def summary(self, extra: str = "") -> str:
         """One line: done, skipped by reason, seconds."""
         reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(self.skipped.items()))
-        parts = [f"done {self.num_done} {self.what}", f"skipped {self.num_skipped}" + (f" ({reasons})" if reasons else "")]
+        parts = [
+            f"done {self.num_done} {self.what}",
+            f"skipped {self.num_skipped}" + (f" ({reasons})" if reasons else ""),
+        ]
         if extra:
             parts.append(extra)
         parts.append(f"{time.monotonic() - self.start:.1f} s")
         return ", ".join(parts)
 
-    def check(self, max_skip_fraction: float = 0.05) -> None:
-        """Fail when nothing was done or more than `max_skip_fraction` of the items were skipped.
+    def check(self, max_skip_fraction: float = 0.05, path: str | Path | None = None) -> None:
+        """Fail when nothing was done or more than `max_skip_fraction` of the items were skipped; else warn of these.
+
+        Args:
+            max_skip_fraction: share of the items that may be skipped.
+            path: where the items came from, for the message.
 
         Raises:
             DataError: with the count and one example for each reason.
         """
         total = self.num_done + self.num_skipped
         examples = "; ".join(f"{reason} (e.g. {example})" for reason, example in sorted(self.examples.items()))
+        if total == 0:
+            raise DataError(f"holds no {self.what}", path=path, remedy="check what should have written it")
         if self.num_done == 0:
-            raise DataError(f"none of {total} {self.what} could be used" + (f": {examples}" if examples else ""))
+            raise DataError(
+                f"none of {total} {self.what} could be used: {examples}",
+                path=path,
+                remedy="mend the data (acoustic doctor lists every fault)",
+            )
         if self.num_skipped > max_skip_fraction * total:
             raise DataError(
                 f"{self.num_skipped} of {total} {self.what} skipped, more than {max_skip_fraction:.1%}: {examples}",
+                path=path,
                 remedy="mend the data (acoustic doctor lists every fault) or raise max_skip_fraction",
             )
+        self._warn_of_skips()
+
+    def _warn_of_skips(self) -> None:
+        """Name what was left out, the first few of it."""
+        logger = get_logger(__name__)
+        for reason, key, detail in self.skips[:MAX_NAMED_SKIPS]:
+            logger.warning("skipped %s (%s)%s", key, reason, f": {detail}" if detail else "")
+        if self.num_skipped > MAX_NAMED_SKIPS:
+            logger.warning("... and %d more skipped", self.num_skipped - MAX_NAMED_SKIPS)

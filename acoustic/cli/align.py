@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_dataclass_options(parser, AlignOptions)
     parser.add_argument("--num-jobs", type=int, default=num_cores(), help="worker processes (default: the cores)")
     parser.add_argument("--max-skip-fraction", type=float, default=0.05, help="fail if more cannot be aligned (0.05)")
+    parser.add_argument(
+        "--scores-per-frame", action="store_true", help="scores are unscaled and divided by the frames, to be compared"
+    )
     parser.add_argument("model", help="final.mdl, whose transition probabilities are used")
     parser.add_argument("graphs_rspecifier", help="graphs of compile-train-graphs")
     parser.add_argument("loglikes_rspecifier", help="matrices, frames x pdfs, log posterior minus log prior")
@@ -60,12 +63,13 @@ def run(args: argparse.Namespace) -> None:
                 continue
             ali_writer.write(utt, alignment.path.transition_ids)
             if scores_writer:
-                scores_writer.write(utt, alignment.path.likelihood)
+                unit = alignment.num_frames * options.acoustic_scale if args.scores_per_frame else 1.0
+                scores_writer.write(utt, alignment.path.likelihood / unit)
             tally.done()
             num_retried += alignment.retried
             num_frames += alignment.num_frames
             likelihood += alignment.path.likelihood / options.acoustic_scale
-        tally.check(args.max_skip_fraction)
+        tally.check(args.max_skip_fraction, args.loglikes_rspecifier)
     rate = (time.monotonic() - start) * 100 / num_frames
     logger.info(
         tally.summary(

@@ -39,13 +39,13 @@ def run(args: argparse.Namespace) -> None:
     if not _WSPECIFIER.match(args.stats):
         if args.spk2utt:
             raise ConfigError(f"--spk2utt is for a table of statistics; {args.stats} is no wspecifier")
-        write_global(utterances, args.stats, tally)
+        write_global(utterances, args.stats, tally, args.feats)
     else:
         with TableWriter(args.stats, "matrix") as writer:
             owners = speaker_stats(utterances, args.spk2utt, tally) if args.spk2utt else utterances
             for owner, stats in owners:
                 writer.write(owner, stats)
-            tally.check()
+            tally.check(path=args.feats)
     print(f"acoustic cmvn: {tally.summary()}", file=sys.stderr)
 
 
@@ -88,12 +88,12 @@ def speaker_stats(
             yield speaker, sums[speaker]
 
 
-def write_global(utterances: Iterator[tuple[str, Stats]], path: str, tally: log.Tally) -> None:
-    """Write the sum over all utterances as one matrix, single precision as Kaldi's."""
+def write_global(utterances: Iterator[tuple[str, Stats]], path: str, tally: log.Tally, feats: str) -> None:
+    """Write the sum over all utterances of `feats` as one matrix, single precision as Kaldi's."""
     total: Stats | None = None
     for utt, stats in utterances:
         total = add(total, stats, utt)
-    tally.check()
+    tally.check(path=feats)
     if total is not None:
         write_matrix_file(path, total.astype(np.float32))
 

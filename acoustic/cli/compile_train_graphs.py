@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
                 continue
             writer.write(utt, graph)
             tally.done()
-        tally.check(args.max_skip_fraction)
+        tally.check(args.max_skip_fraction, args.transcripts)
     logger.info(tally.summary())
 
 

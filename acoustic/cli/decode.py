@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
             num_partial += not result.reached_final
             num_frames += length
             likelihood += result.likelihood
-        tally.check(args.max_skip_fraction)
+        tally.check(args.max_skip_fraction, args.loglikes_rspecifier)
     if num_partial:
         logger.warning("%d utterances got a partial path: none reached a final state", num_partial)
     rate = (time.monotonic() - start) * 100 / num_frames

@@ -34,7 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--min-duration", type=float, default=0.0, help="leave out shorter utterances, seconds")
     parser.add_argument("--num-jobs", type=int, default=num_cores(), help="workers (default: one a core)")
     parser.add_argument(
-        "--compression-method", type=int, help="1..7, as copy-feats; 2 is Kaldi's usual (default: none)"
+        "--compression-method",
+        type=int,
+        choices=range(1, 8),
+        metavar="METHOD",
+        help="1..7, as copy-feats; 2 is Kaldi's usual (default: none)",
     )
     parser.add_argument("--write-utt2dur", help="wspecifier of the durations, in seconds")
     parser.add_argument("--device", default="cpu", help="where to compute, e.g. cuda (default: cpu)")
@@ -69,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
                 durations.write(result.utt, result.seconds)
             tally.done()
             seconds += result.seconds
-        tally.check()
+        tally.check(path=args.audio)
     print(f"acoustic fbank: {tally.summary(speed_line(seconds, time.monotonic() - tally.start))}", file=sys.stderr)
 
 

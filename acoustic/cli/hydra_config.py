@@ -42,6 +42,8 @@ def compose_train_config(overrides: Sequence[str], config_dir: str | None = None
 
 def compose_raw(name: str, overrides: Sequence[str], config_dir: str | None = None) -> DictConfig:
     """conf/`name`.yaml under `overrides`, not yet checked against its dataclass."""
+    if config_dir is not None and not Path(config_dir).is_dir():
+        raise ConfigError(f"--config-dir={config_dir}: is no directory")
     searched = [] if config_dir is None else [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"]
     GlobalHydra.instance().clear()
     try:
@@ -91,8 +93,8 @@ def _first_lines(error: BaseException) -> str:
     """The part of a hydra or omegaconf message, and of its cause's, that says what is wrong."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     noise = ("object_type", "reference_type", "set_struct", "To append to your config", "See https", "^")
-    kept = [line for line in lines if not line.startswith(noise)][:4]
-    message = "; ".join(kept).replace("Could not override", "there is no key")
+    kept = [line for line in lines if not line.startswith(noise)][:12]
+    message = "; ".join(kept).replace(":; ", ": ").replace("Could not override", "there is no key")
     return (
         f"{message}; {_first_lines(error.__cause__)}"
         if isinstance(error.__cause__, OmegaConfBaseException)

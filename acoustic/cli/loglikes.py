@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,10 @@ from torch import Tensor
 from acoustic.cli.options import parse_bool
 from acoustic.decode.forward import AcousticModel, by_frames
 from acoustic.decode.priors import PRIOR_FLOOR
+from acoustic.errors import ConfigError
 from acoustic.features.base_frames import base_frames, base_frames_of_table
 from acoustic.kaldi.datadir import DataDir
+from acoustic.kaldi.specifiers import parse_rspecifier
 from acoustic.kaldi.tables import TableWriter
 from acoustic.log import Tally, get_logger, progress
 from acoustic.train.precision import choose_device, choose_dtype
@@ -44,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write the loglikes of every utterance that can be used; the others are counted by reason."""
+    check_options(args)
     if args.num_threads is not None:
         torch.set_num_threads(args.num_threads)
     device = choose_device(args.device)
@@ -61,11 +65,28 @@ def run(args: argparse.Namespace) -> None:
             for (utt, base), matrix in zip(group, forward([base for _, base in group]), strict=True):
                 writer.write(utt, matrix.cpu().numpy())
                 num_frames += len(base)
-        tally.check(args.max_skip_fraction)
+        tally.check(args.max_skip_fraction, args.feats)
     seconds = time.monotonic() - start
     logger.info(
         "%s", tally.summary(f"{num_frames / seconds:.0f} frames/s, real-time factor {100 * seconds / num_frames:.5f}")
     )
+
+
+def check_options(args: argparse.Namespace) -> None:
+    """Refuse values out of range, and an input that is neither a directory nor a table, before any work is done.
+
+    Raises:
+        ConfigError: naming the option.
+    """
+    if args.num_threads is not None and args.num_threads < 1:
+        raise ConfigError(f"--num-threads={args.num_threads}: at least 1 is needed")
+    for option, value in (("--prior-scale", args.prior_scale), ("--prior-floor", args.prior_floor)):
+        if not 0 <= value < math.inf:
+            raise ConfigError(f"{option}={value}: must be finite and not negative")
+    if not 0 <= args.max_skip_fraction <= 1:
+        raise ConfigError(f"--max-skip-fraction={args.max_skip_fraction}: must lie between 0 and 1")
+    if not Path(args.feats).is_dir():
+        parse_rspecifier(args.feats)
 
 
 def utterances(args: argparse.Namespace, model: AcousticModel, tally: Tally) -> Iterator[tuple[str, Tensor]]:

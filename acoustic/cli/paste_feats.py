@@ -35,5 +35,5 @@ def run(args: argparse.Namespace) -> None:
     with TableWriter(args.out, "matrix", args.compression_method) as writer:
         for utt, pasted in log.progress(paste_tables(args.feats, tally, args.length_tolerance), "paste-feats"):
             writer.write(utt, pasted)
-        tally.check(args.max_skip_fraction)
+        tally.check(args.max_skip_fraction, args.feats[0])
     print(f"acoustic paste-feats: {tally.summary()}", file=sys.stderr)

@@ -12,6 +12,7 @@ from acoustic.cli.hydra_config import compose_train_config, read_yaml, to_yaml
 from acoustic.cli.options import Parser, add_dataclass_options, dataclass_from_args, read_config_option
 from acoustic.errors import ConfigError
 from acoustic.features.fbank import FbankOptions
+from acoustic.train.checkpoint import Checkpoints
 from acoustic.train.config import TrainConfig
 from acoustic.train.frontend import resolve_features
 from acoustic.train.initial import take_over
@@ -65,11 +66,14 @@ def remember_fbank_options(config: TrainConfig) -> None:
 def claim_exp_dir(config: TrainConfig) -> None:
     """Write exp_dir/config.yaml, or check that what is there is the same run.
 
+    A run that ended before its first checkpoint, on data that could not be used, does not hold exp_dir.
+
     Raises:
         ConfigError: exp_dir belongs to a run of another configuration; names the keys that differ.
+        DataError: another process is training there, or it cannot be written.
     """
     path = Path(config.exp_dir) / "config.yaml"
-    if path.exists():
+    if path.exists() and has_begun(path.parent):
         there = with_defaults(read_yaml(path), TrainConfig(exp_dir=config.exp_dir, train=config.train).to_dict())
         differing = sorted(different_keys(there, config.to_dict()))
         if differing:
@@ -78,7 +82,13 @@ def claim_exp_dir(config: TrainConfig) -> None:
                 "choose another exp_dir, or remove that one to start anew"
             )
         return
-    fsio.write_text(path, to_yaml(config))
+    with fsio.sole_owner(config.exp_dir):
+        fsio.write_text(path, to_yaml(config))
+
+
+def has_begun(exp_dir: Path) -> bool:
+    """Whether a run has left anything in exp_dir that another configuration must not touch."""
+    return (exp_dir / "final.pt").exists() or bool(Checkpoints(exp_dir / "checkpoints").steps())
 
 
 def with_defaults(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def build_cache(
                 tally.skip(*skip)
         logger.info("frames cache %s: %s", directory, tally.summary())
         _write_skipped(directory.with_name(f"{directory.name}.skipped.tsv"), tally)
-        tally.check(options.join.max_skip_fraction)
+        tally.check(options.join.max_skip_fraction, ", ".join(source.data_dir for source in sources))
         _write_tables(unfinished, results)
         meta = _meta(key, unfinished, results, sources, frontend, options, model)
         meta.write(unfinished)

@@ -245,15 +245,16 @@ def naming(utt: str, error: DataError) -> DataError:
     return DataError(error.problem, path=error.path, utt=utt, byte=error.byte, remedy=error.remedy)
 
 
-def check_rate(rate: int, expected: float, utt: str) -> None:
+def check_rate(rate: int, expected: float, utt: str, rxfilename: str | None = None) -> None:
     """Check that audio has the rate features are configured for.
 
     Raises:
-        DataError: naming the utterance and both rates.
+        DataError: naming the utterance, its file and both rates.
     """
     if rate != expected:
         raise DataError(
             f"audio of {rate} Hz, but the features are configured for {expected:g} Hz",
+            path=rxfilename,
             utt=utt,
             remedy="resample the audio, or set --sample-frequency and mel frequencies to match",
         )

@@ -41,8 +41,8 @@ def base_frames(
 ) -> Iterator[tuple[str, Tensor]]:
     """What `frontend.per_utterance` makes of every utterance of a data directory, in the order of feats.scp.
 
-    Utterances that cannot be used are counted in `tally` (unreadable, empty, wrong_dim, non_finite, and as done those
-    that went through).
+    Utterances that cannot be used are counted in `tally` (no_features, unreadable, empty, wrong_dim, non_finite, and as
+    done those that went through).
 
     Args:
         data_dir: with feats.scp; for speaker CMVN also utt2spk.
@@ -71,6 +71,9 @@ def base_frames(
             else:
                 stats = speaker_stats(data_dir, frontend.feat_dim)
         transforms = open_fmllr(frontend, fmllr, stack)
+        for utt in data_dir.utterances:
+            if utt not in data_dir.feats:
+                tally.skip("no_features", utt, "not in feats.scp")
         matrices = _matrices_of_dir(data_dir, tally)
         yield from _base_frames(matrices, frontend, tally, stats, data_dir.utt2spk, transforms)
 

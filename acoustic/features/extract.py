@@ -80,7 +80,7 @@ def extract_pack(pack: Sequence[Utterance], fbank: Fbank, min_seconds: float) ->
         except DataError as error:
             result.reason, result.detail = reason_of(error), str(error)
             continue
-        check_rate(rate, fbank.options.sample_frequency, utterance.utt)
+        check_rate(rate, fbank.options.sample_frequency, utterance.utt, utterance.recording.rxfilename)
         result.seconds = len(samples) / rate
         if result.seconds < min_seconds or fbank.options.num_frames(len(samples)) == 0:
             result.reason, result.detail = "too_short", f"{result.seconds:.3f} s"

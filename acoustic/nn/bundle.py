@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import pickle
+import zipfile
+import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,10 +74,23 @@ def load_weights_only(path: str | Path) -> Any:
         CheckpointError: the file is missing, damaged, or holds anything but tensors and plain values.
     """
     try:
+        with zipfile.ZipFile(path) as archive:  # torch itself does not look at the checksums
+            if (damaged := archive.testzip()) is not None:
+                raise CheckpointError(f"{path}: damaged, {damaged} in it differs from its checksum")
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: cannot be loaded ({reason})") from error
+    except (
+        OSError,
+        zipfile.BadZipFile,
+        zlib.error,
+        RuntimeError,
+        EOFError,
+        KeyError,
+        ValueError,
+        pickle.UnpicklingError,
+    ) as error:
+        # Of torch's long advice the first sentence; the rest would have the user load code.
+        reason = str(error).split(". ")[0].splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path}: damaged, or not a file of a trained model ({reason})") from error
 
 
 def load_bundle(path: str | Path) -> Bundle:
@@ -88,7 +103,7 @@ def load_bundle(path: str | Path) -> Bundle:
     if path.is_dir():
         path = path / "final.pt"
     if not path.exists():
-        raise CheckpointError(f"{path}: no trained model there; `acoustic train exp_dir={path.parent}` writes one")
+        raise CheckpointError(f"{path}: no trained model there; `acoustic train exp_dir=...` writes one")
     content = load_weights_only(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a model bundle of format {FORMAT}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +13,9 @@ from acoustic import fsio, log
 from acoustic.data.batches import FrameStore
 from acoustic.data.build import CacheOptions, ensure_cache
 from acoustic.data.cache import FramesCache
-from acoustic.data.join import JoinOptions, hold_out, source_list
+from acoustic.data.join import JoinOptions, Source, hold_out, source_list
 from acoustic.data.moments import input_moments, lda_stats
-from acoustic.errors import ConfigError
+from acoustic.errors import DataError
 from acoustic.features.frontend import Frontend
 from acoustic.nn.bundle import Bundle
 from acoustic.nn.classifier import SenoneClassifier
@@ -70,11 +71,23 @@ def prepare(config: TrainConfig) -> Prepared:
     num_jobs = config.data.num_jobs
     train = ensure_cache(directory / "train", train_sources, frontend, options, train_part, num_jobs)
     dev = ensure_cache(directory / "dev", dev_sources, frontend, options, dev_part, num_jobs)
-    if train.num_pdfs != dev.num_pdfs:
-        raise ConfigError(
-            f"training alignments have {train.num_pdfs} pdfs, dev alignments {dev.num_pdfs}: other models"
-        )
+    check_same_model(train, dev, dev_sources)
     return Prepared(frontend, train, dev)
+
+
+def check_same_model(train: FramesCache, dev: FramesCache, dev_sources: Sequence[Source]) -> None:
+    """Check that pdf ids mean the same in training and dev alignments.
+
+    Raises:
+        DataError: naming the dev alignments.
+    """
+    name = "transition_model"
+    if train.meta.fingerprints[name] != dev.meta.fingerprints[name]:
+        raise DataError(
+            f"made with another tree or model ({dev.num_pdfs} pdfs) than the training alignments ({train.num_pdfs})",
+            path=", ".join(source.ali_dir for source in dev_sources),
+            remedy="align training and dev data with the same system",
+        )
 
 
 def train(config: TrainConfig) -> None:

@@ -165,7 +165,7 @@ def test_another_version_of_the_layout_is_refused(tmp_path: Path) -> None:
 
 def test_an_empty_corpus_is_refused(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path, [3])
-    with pytest.raises(DataError, match="none of"):
+    with pytest.raises(DataError, match="holds no utterances"):
         ensure_cache(tmp_path / "cache", [corpus.source], frontend(), utterances=["other"])
 
 

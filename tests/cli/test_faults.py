@@ -1,0 +1,150 @@
+"""Training and loglikes on faulty input: nothing is dropped without a word, and what is mended can be run again."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from acoustic.cli.main import run
+from acoustic.errors import AcousticError, CheckpointError, ConfigError, DataError
+from acoustic.features.audio import check_rate
+from acoustic.kaldi.alignments import read_model, write_alignments
+from acoustic.kaldi.datadir import DataDir
+from acoustic.kaldi.tables import TableWriter
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+SPEAKERS = {f"s{speaker}-{i}": f"s{speaker}" for speaker in range(4) for i in range(8)}
+SMALL = [
+    "model.hidden_layers=1", "model.hidden_dim=4", "schedule=constant", "schedule.max_epochs=1",
+    "runtime.precision=fp32", "runtime.num_threads=1",
+]  # fmt: skip
+
+
+def write_data(folder: Path, without: int = 0) -> None:
+    """Features of three values for all utterances but the last `without`."""
+    folder.mkdir(exist_ok=True)
+    DataDir(utt2spk=SPEAKERS).write(folder)
+    rng = np.random.default_rng(0)
+    with TableWriter(f"ark,scp:{folder}/feats.ark,{folder}/feats.scp", "matrix") as writer:
+        for utt in list(SPEAKERS)[: len(SPEAKERS) - without]:
+            writer.write(utt, rng.normal(size=(20, 3)).astype(np.float32))
+
+
+def write_ali(folder: Path, model: str) -> None:
+    """Alignments by the golden model of that name."""
+    folder.mkdir()
+    for name in ("final.mdl", "tree"):
+        shutil.copy(GOLDEN / "model" / model / name, folder)
+    rng = np.random.default_rng(0)
+    highest = read_model(folder).num_transition_ids
+    ids = {utt: rng.integers(1, highest + 1, 20).astype(np.int32) for utt in SPEAKERS}
+    write_alignments(folder, sorted(ids.items()), 1)
+
+
+def train(tmp_path: Path, *overrides: str) -> None:
+    """A short training in tmp_path/exp."""
+    sources = [f"train.data_dir={tmp_path}/data", f"train.ali_dir={tmp_path}/ali"]
+    run(["train", f"exp_dir={tmp_path}/exp", *sources, *SMALL, *overrides])
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """tmp_path with data/ and ali/, complete."""
+    write_data(tmp_path / "data")
+    write_ali(tmp_path / "ali", "mono")
+    return tmp_path
+
+
+def loglikes(corpus: Path, *options: str) -> None:
+    """Loglikes of the corpus into corpus/out.ark."""
+    run(["loglikes", *options, str(corpus / "exp"), str(corpus / "data"), f"ark:{corpus}/out.ark"])
+
+
+def test_an_exp_dir_of_a_run_that_could_not_begin_is_free(corpus: Path) -> None:
+    with pytest.raises(DataError, match="nowhere"):
+        train(corpus, f"train.data_dir={corpus}/nowhere")
+    train(corpus)
+    with pytest.raises(ConfigError, match="seed"):
+        train(corpus, "seed=7")
+
+
+def test_alignments_of_dev_by_another_model_are_refused(corpus: Path) -> None:
+    write_ali(corpus / "other", "tri1")
+    with pytest.raises(DataError, match=r"other: made with another tree"):
+        train(corpus, f"dev.data_dir={corpus}/data", f"dev.ali_dir={corpus}/other")
+
+
+def test_utterances_without_features_are_counted_and_named(corpus: Path) -> None:
+    train(corpus)
+    write_data(corpus / "data", without=1)
+    loglikes(corpus)
+    assert (corpus / "out.ark").exists()
+    write_data(corpus / "data", without=2)
+    (corpus / "out.ark").unlink()
+    with pytest.raises(DataError, match=r"data: 2 of 32 utterances skipped.*no_features.*s3-6"):
+        loglikes(corpus)
+    assert not (corpus / "out.ark").exists()
+
+
+def test_skipped_utterances_are_named_in_the_log(corpus: Path) -> None:
+    write_data(corpus / "data", without=1)
+    train(corpus, "dev.data_dir=" + str(corpus / "data"), f"dev.ali_dir={corpus}/ali")
+    assert "WARNING skipped s3-7 (no_features)" in (corpus / "exp" / "train.log").read_text()
+
+
+@pytest.mark.parametrize(
+    "option", ["--prior-scale=nan", "--prior-scale=-1", "--prior-floor=inf", "--num-threads=0", "--max-skip-fraction=2"]
+)
+def test_options_of_loglikes_out_of_range(corpus: Path, option: str) -> None:
+    with pytest.raises(ConfigError, match=option.split("=")[0]):
+        loglikes(corpus, option)
+
+
+def test_features_that_are_neither_directory_nor_table(corpus: Path) -> None:
+    train(corpus)
+    with pytest.raises(ConfigError, match="'nowhere' names no table"):
+        run(["loglikes", str(corpus / "exp"), "nowhere", "ark:-"])
+
+
+def test_a_damaged_bundle_is_refused_wherever_the_damage_lies(corpus: Path) -> None:
+    train(corpus)
+    path = corpus / "exp" / "final.pt"
+    content = path.read_bytes()
+    weights = torch.load(path, weights_only=True)["model_state"]
+    tensor = next(value for value in weights.values() if value.ndim == 2).numpy().tobytes()
+    inside = content.index(tensor) + 5
+    for damaged in (content[:-50], b"", content[:inside] + b"\xff\xff" + content[inside + 2 :], b"no model" * 100):
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError) as error:
+            loglikes(corpus)
+        assert "weights_only" not in str(error.value)
+
+
+def test_groups_of_ones_own_must_exist(corpus: Path) -> None:
+    with pytest.raises(ConfigError, match="--config-dir=nowhere"):
+        train(corpus, "--config-dir=nowhere")
+    with pytest.raises(AcousticError, match=r"Available options in 'model': leaky_relu.*tanh"):
+        train(corpus, "model=nowhere")
+
+
+def test_audio_of_another_rate_names_its_file() -> None:
+    with pytest.raises(DataError, match=r"a\.wav, utterance u1: audio of 16000 Hz.*resample"):
+        check_rate(16000, 8000.0, "u1", "a.wav")
+
+
+def test_score_shows_the_speakers_beside_the_reference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "text").write_text("a1 one two\na2 three\nb1 four\n")
+    (tmp_path / "hyp").write_text("a1 one\na2 three\n")
+    (tmp_path / "utt2spk").write_text("a1 a\na2 a\nb1 b\n")
+    run(["score", str(tmp_path / "text"), str(tmp_path / "hyp")])
+    printed = capsys.readouterr()
+    assert [line.split()[0] for line in printed.out.splitlines()[-2:]] == ["speaker", "a"]
+    assert "utterances)" in printed.out
+    assert printed.err.startswith("acoustic score: done 2 utterances, skipped 1 (no_hypothesis 1)")
+    (tmp_path / "utt2spk").write_text("z z\n")
+    run(["score", str(tmp_path / "text"), str(tmp_path / "hyp")])
+    assert "speaker" not in capsys.readouterr().out
