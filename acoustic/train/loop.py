@@ -71,7 +71,8 @@ class Trainer:
         self.config, self.device, self.dtype = config, device, dtype
         self.classifier, self.train_store, self.dev_store = classifier, train_store, dev_store
         self.steps_per_epoch = -(-train_store.num_frames // config.data.batch_size)
-        self.optimizer = make_optimizer(config.optim, classifier.parameters())
+        hidden_weights = [affine.weight for affine in classifier.hidden_affines]
+        self.optimizer = make_optimizer(config.optim, classifier.parameters(), hidden_weights)
         self.schedule = make_schedule(config.schedule, config.optim.learning_rate, self.steps_per_epoch)
         self.position = Position()
         self.totals = torch.zeros(2, dtype=torch.float64, device=device)  # loss sum, correct frames
@@ -116,7 +117,7 @@ class Trainer:
         torch.manual_seed((self.config.seed << 32) + step)  # dropout masks depend on nothing else
         set_rates(self.optimizer, self.schedule.rate(step), self.config.optim.momentum_at(step))
         logits = self.forward(inputs)
-        loss = functional.cross_entropy(logits.float(), targets)
+        loss = functional.cross_entropy(logits.float(), targets, label_smoothing=self.config.optim.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         gradient_norm = torch.nn.utils.clip_grad_norm_(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from acoustic.train.adagrad import Adagrad
 
@@ -30,6 +31,8 @@ class OptimConfig:
     betas: list[float] | None = None  # adam, adamw; null: 0.9 and 0.999
     adagrad_epsilon: float = 0.0  # added to Adagrad's root; 1e-10 is what torch.optim.Adagrad adds
     clip_norm: float | None = None  # gradients longer than this are scaled down to it
+    max_norm: float | None = None  # radius within which the incoming weights of each hidden unit are kept
+    label_smoothing: float = 0.0  # share of each target's probability spread evenly over all senones
 
     def __post_init__(self) -> None:
         if self.name not in ("sgd", "adagrad", "adam", "adamw"):
@@ -44,6 +47,10 @@ class OptimConfig:
             raise ValueError("optim.adagrad_epsilon must not be negative")
         if self.clip_norm is not None and self.clip_norm <= 0:
             raise ValueError("optim.clip_norm must be positive")
+        if self.max_norm is not None and self.max_norm <= 0:
+            raise ValueError("optim.max_norm must be positive")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError("optim.label_smoothing must lie in [0, 1)")
 
     def momentum_at(self, step: int) -> float:
         """Momentum of update `step` (from 0).
@@ -57,8 +64,44 @@ class OptimConfig:
         return self.initial_momentum if early and self.initial_momentum is not None else self.momentum
 
 
-def make_optimizer(config: OptimConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimizer of `config`.
+def make_optimizer(
+    config: OptimConfig, parameters: Iterable[nn.Parameter], hidden_weights: Iterable[Tensor] = ()
+) -> torch.optim.Optimizer:
+    """The optimizer of `config` for some parameters; `max_norm` binds those among them that are `hidden_weights`."""
+    optimizer = _make_unbound(config, parameters)
+    if config.max_norm is not None:
+        optimizer.register_step_post_hook(MaxNorm(config.max_norm, hidden_weights))
+    return optimizer
+
+
+class MaxNorm:
+    """After each update, scales the incoming weights of every hidden unit down to a radius, where they are longer.
+
+    The constraint that Hinton et al. 2012 (arXiv 1207.0580, section 2) and Srivastava et al. 2014 (section 5.1) use
+    with dropout.
+
+    Args:
+        radius: the greatest L2 norm of a unit's incoming weights; its bias does not count.
+        weights: the matrices [units, inputs] that are kept so.
+    """
+
+    def __init__(self, radius: float, weights: Iterable[Tensor]) -> None:
+        self.radius, self.weights = radius, list(weights)
+
+    @torch.no_grad()
+    def __call__(self, optimizer: torch.optim.Optimizer, *step_arguments: Any) -> None:
+        """Project the weights, unless the optimizer's `found_inf` says that they must stay as they are."""
+        found_inf: Tensor | None = getattr(optimizer, "found_inf", None)
+        for weight in self.weights:
+            norms = weight.norm(dim=1, keepdim=True)
+            scales = torch.where(norms > self.radius, self.radius / norms, 1.0)
+            if found_inf is not None:
+                scales = torch.where(found_inf > 0, 1.0, scales)
+            weight.mul_(scales)
+
+
+def _make_unbound(config: OptimConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimizer of `config`, without `max_norm`.
 
     torch's fused ones, because they take one pass over the weights and because they honour `found_inf`, the flag on the
     device by which the guard keeps the weights still when a gradient is not finite (torch.optim's own protocol with

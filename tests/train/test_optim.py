@@ -73,3 +73,22 @@ def test_sgd_without_nesterov_is_the_momentum_of_the_paper_also_when_the_rate_ch
         delta = 0.9 * delta + gradient
         theta = theta - rate * delta
     torch.testing.assert_close(weight.detach(), theta)
+
+
+def test_max_norm_keeps_each_unit_within_the_radius_and_leaves_short_ones_alone():
+    hidden = torch.nn.Parameter(torch.tensor([[3.0, 4.0], [0.3, 0.4]]))
+    output = torch.nn.Parameter(torch.tensor([[3.0, 4.0]]))
+    optimizer = make_optimizer(OptimConfig(max_norm=2.0), [hidden, output], [hidden])
+    hidden.grad, output.grad = torch.zeros_like(hidden), torch.zeros_like(output)
+    optimizer.step()
+    torch.testing.assert_close(hidden.detach(), torch.tensor([[1.2, 1.6], [0.3, 0.4]]))
+    assert output.tolist() == [[3.0, 4.0]]
+
+
+def test_max_norm_leaves_the_weights_of_a_bad_update():
+    hidden = torch.nn.Parameter(torch.tensor([[3.0, 4.0]]))
+    optimizer = make_optimizer(OptimConfig(max_norm=2.0), [hidden], [hidden])
+    hidden.grad = torch.full_like(hidden, float("nan"))
+    optimizer.found_inf = torch.ones(())
+    optimizer.step()
+    assert hidden.tolist() == [[3.0, 4.0]]
