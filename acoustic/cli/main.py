@@ -27,6 +27,8 @@ VERBS = {
     "decode-tune": "decode_tune",
     "compile-train-graphs": "compile_train_graphs",
     "align": "align",
+    "ali-to-ctm": "ali_to_ctm",
+    "est-transitions": "est_transitions",
     "score": "score",
     "export": "export",
     "import": "import_net",

@@ -60,6 +60,18 @@ def read_alignments(ali_dir: str | Path) -> Iterator[tuple[str, IntArray]]:
             yield utt, alignment
 
 
+def read_alignments_of(source: str) -> Iterator[tuple[str, IntArray]]:
+    """Each utterance's transition_ids, from an alignment directory or an rspecifier.
+
+    Raises:
+        DataError: as `read_alignments`.
+    """
+    if Path(source).is_dir():
+        yield from read_alignments(source)
+    else:
+        yield from read_table(source, "int_vector")
+
+
 def write_alignments(ali_dir: str | Path, alignments: Iterable[tuple[str, IntArray]], num_jobs: int = 1) -> None:
     """Write `ali.1.gz` .. `ali.<num_jobs>.gz` and `num_jobs`; utterances are dealt out in contiguous runs.
 

@@ -113,7 +113,12 @@ def test_compile_and_align(tmp_path):
     run([*compile_, f"--word-symbol-table={lang / 'words.txt'}", text, graphs])
     run(["align", "--num-jobs=2", MODEL, graphs, LOGLIKES, f"ark,t:{tmp_path}/ali", f"ark,t:{tmp_path}/scores"])
     assert (tmp_path / "ali").read_text() == (GOLDEN / "align" / "tri1" / "ali.txt").read_text()
-    assert len((tmp_path / "scores").read_text().splitlines()) == 6
+    scores = dict(read_table(f"ark:{tmp_path}/scores", "float"))
+    assert len(scores) == 6
+    run(["align", "--scores-per-frame", MODEL, graphs, LOGLIKES, "ark:/dev/null", f"ark,t:{tmp_path}/per_frame"])
+    per_frame = dict(read_table(f"ark:{tmp_path}/per_frame", "float"))
+    for utt, ids in read_table(f"ark:{tmp_path}/ali", "tokens"):
+        assert per_frame[utt] == pytest.approx(scores[utt] / 0.1 / len(ids), rel=1e-4)
     run(["align", "--num-jobs=2", MODEL, f"ark:cat {graphs[4:]} |", LOGLIKES, f"ark:| gzip -c > {tmp_path}/ali.1.gz"])
     expected = {utt: [int(token) for token in ids] for utt, ids in read_table(f"ark:{tmp_path}/ali", "tokens")}
     piped = read_table(f"ark:gunzip -c {tmp_path}/ali.1.gz |", "int_vector")

@@ -1,0 +1,80 @@
+"""Phone and word times against ali-to-phones --ctm-output and lattice-align-words | nbest-to-ctm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from acoustic.cli.main import run
+from acoustic.errors import ConfigError, DataError
+from acoustic.kaldi.tables import TableWriter, read_table
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+LANG = GOLDEN / "graph" / "lang"
+TEXT = GOLDEN / "wav" / "text"
+WORD_OPTIONS = ["--level=word", f"--lang-dir={LANG}", f"--text={TEXT}"]
+
+
+def inputs(system: str) -> list[str]:
+    return [str(GOLDEN / "model" / system / "final.mdl"), f"ark:{GOLDEN / 'align' / system / 'ali.ark'}"]
+
+
+def fields(path: Path) -> list[list[str]]:
+    return [line.split() for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("system", ["mono", "tri1"])
+def test_phone_times_are_kaldis(tmp_path, system):
+    run(["ali-to-ctm", *inputs(system), str(tmp_path / "ctm")])
+    assert fields(tmp_path / "ctm") == fields(GOLDEN / "align" / system / "phones.ctm")
+
+
+@pytest.mark.parametrize("system", ["mono", "tri1"])
+def test_word_times_are_kaldis(tmp_path, system):
+    run(["ali-to-ctm", *WORD_OPTIONS, "--print-silence", *inputs(system), str(tmp_path / "ctm")])
+    expected = fields(GOLDEN / "align" / system / "words_and_silence.ctm")
+    assert fields(tmp_path / "ctm") == expected
+    run(["ali-to-ctm", *WORD_OPTIONS, *inputs(system), str(tmp_path / "ctm")])
+    assert fields(tmp_path / "ctm") == [line for line in expected if line[4] != "<eps>"]
+
+
+def test_phones_have_names_with_a_lang_directory(tmp_path, capfd):
+    run(["ali-to-ctm", f"--lang-dir={LANG}", *inputs("mono"), "-"])
+    assert capfd.readouterr().out.splitlines()[0].split() == ["engb_f2-000", "1", "0.000", "0.080", "S_B"]
+
+
+def test_textgrids_have_words_above_phones_without_gaps(tmp_path):
+    run(["ali-to-ctm", "--format=textgrid", *WORD_OPTIONS, *inputs("tri1"), str(tmp_path / "grids")])
+    grids = sorted((tmp_path / "grids").iterdir())
+    assert [grid.stem for grid in grids] == [line[0] for line in fields(TEXT)]
+    for grid, (_, *words) in zip(grids, fields(TEXT), strict=True):
+        tiers = grid.read_text().split("item [")[1:]
+        assert ['name = "words"' in tiers[1], 'name = "phones"' in tiers[2]] == [True, True]
+        texts = [line.split('"')[1] for line in tiers[1].splitlines() if "text =" in line]
+        assert [text for text in texts if text] == words
+        for tier in tiers[1:]:
+            times = [line.split()[-1] for line in tier.splitlines() if "xm" in line]
+            assert float(times[2]) == 0.0 and times[3:-1:2] == times[4::2] and times[-1] == times[1]
+
+
+def test_a_transcript_of_other_words_is_counted_as_skipped(tmp_path):
+    (tmp_path / "text").write_text(TEXT.read_text().replace("six four", "six five"))
+    options = ["--level=word", f"--lang-dir={LANG}", f"--text={tmp_path / 'text'}"]
+    with pytest.raises(DataError, match=r"no_times .*engb_f2-005: the lexicon does not make"):
+        run(["ali-to-ctm", *options, *inputs("mono"), str(tmp_path / "ctm")])
+    assert not (tmp_path / "ctm").exists()
+    run(["ali-to-ctm", *options, "--max-skip-fraction=0.5", *inputs("mono"), str(tmp_path / "ctm")])
+    assert "engb_f2-005" not in {line[0] for line in fields(tmp_path / "ctm")}
+
+
+def test_faults_of_the_command_line(tmp_path):
+    with pytest.raises(ConfigError, match="needs --lang-dir and --text"):
+        run(["ali-to-ctm", "--level=word", *inputs("mono"), str(tmp_path / "ctm")])
+    with pytest.raises(ConfigError, match="must be positive"):
+        run(["ali-to-ctm", "--frame-shift=0", *inputs("mono"), str(tmp_path / "ctm")])
+    with TableWriter(f"ark:{tmp_path / 'ali'}", "int_vector") as writer:
+        for _, ali in list(read_table(inputs("mono")[1], "int_vector"))[:1]:
+            writer.write("../up", ali)
+    with pytest.raises(DataError, match="with / cannot be"):
+        run(["ali-to-ctm", "--format=textgrid", inputs("mono")[0], f"ark:{tmp_path / 'ali'}", str(tmp_path / "grids")])
