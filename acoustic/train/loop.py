@@ -17,6 +17,7 @@ from acoustic import log
 from acoustic.data.batches import Store
 from acoustic.errors import CheckpointError, PreemptedError, TrainingError
 from acoustic.nn.classifier import SenoneClassifier
+from acoustic.train.average import make_average
 from acoustic.train.checkpoint import Checkpoints
 from acoustic.train.config import TrainConfig
 from acoustic.train.guard import Interrupt, NonFinite, RisingLoss, write_post_mortem
@@ -73,6 +74,7 @@ class Trainer:
         self.steps_per_epoch = -(-train_store.num_frames // config.data.batch_size)
         hidden_weights = [affine.weight for affine in classifier.hidden_affines]
         self.optimizer = make_optimizer(config.optim, classifier.parameters(), hidden_weights)
+        self.average = make_average(config.average, classifier)
         self.schedule = make_schedule(config.schedule, config.optim.learning_rate, self.steps_per_epoch)
         self.position = Position()
         self.totals = torch.zeros(2, dtype=torch.float64, device=device)  # loss sum, correct frames
@@ -110,13 +112,14 @@ class Trainer:
                 self.stop_if_bad()
                 self.end_interval(time.monotonic() - start, self.position.step - first_step)
         self.restore(self.checkpoints.load(self.position.best_step), weights_only=True)
+        self.classifier.load_state_dict(self.average.network.state_dict())
 
     def update(self, inputs: Tensor, targets: Tensor) -> None:
         """One update from network inputs [B, input_dim] and pdf ids [B]."""
         step = self.position.step
         torch.manual_seed((self.config.seed << 32) + step)  # dropout masks depend on nothing else
         set_rates(self.optimizer, self.schedule.rate(step), self.config.optim.momentum_at(step))
-        logits = self.forward(inputs)
+        logits = self.forward(self.classifier, inputs)
         loss = functional.cross_entropy(logits.float(), targets, label_smoothing=self.config.optim.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -127,16 +130,17 @@ class Trainer:
         self.guard.update(step, loss, gradient_norm, weight_norm)
         self.optimizer.found_inf = self.guard.found_inf  # type: ignore[attr-defined]
         self.optimizer.step()
+        self.average.after_update()
         self.totals += torch.stack([loss.detach() * len(targets), (logits.argmax(1) == targets).sum()])
         self.position.num_frames += len(targets)
         self.position.step += 1
         if self.device.type == "cpu" or self.position.step % GUARD_STEPS == 0:
             self.stop_if_bad()
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, network: SenoneClassifier, inputs: Tensor) -> Tensor:
         """Logits [B, num_pdfs], under autocast when the run computes in bfloat16."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return self.classifier(inputs)
+            return network(inputs)
 
     def interval_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches from where the run stands to the next dev evaluation."""
@@ -173,6 +177,7 @@ class Trainer:
     def end_interval(self, seconds: float, num_steps: int) -> None:
         """Evaluate on dev, keep or reject the interval, write metrics and a checkpoint."""
         position = self.position
+        self.average.after_interval()
         dev_loss, dev_accuracy = self.evaluate()
         train_loss, train_accuracy = (self.totals / max(1, position.num_frames)).tolist()
         rate, lowest = self.schedule.rate(position.step), self.schedule.best_loss
@@ -211,7 +216,7 @@ class Trainer:
 
     @torch.inference_mode()
     def evaluate(self) -> tuple[float, float]:
-        """Mean cross-entropy [nats per frame] and frame accuracy on the dev set, dropout off.
+        """Mean cross-entropy [nats per frame] and frame accuracy on the dev set, dropout off, of the averaged weights.
 
         A cross-entropy that is not finite counts as infinite where the guard can go back to better weights.
 
@@ -219,10 +224,10 @@ class Trainer:
             PreemptedError: asked to leave meanwhile.
             TrainingError: the cross-entropy is not finite, and there is nothing to go back to.
         """
-        self.classifier.eval()
+        network = self.average.network.eval()
         totals = torch.zeros(2, dtype=torch.float64, device=self.device)
         for inputs, targets in self.dev_store.batches(self.config.data.eval_batch_size):
-            logits = self.forward(inputs).float()
+            logits = self.forward(network, inputs).float()
             loss = functional.cross_entropy(logits, targets, reduction="sum")
             totals += torch.stack([loss, (logits.argmax(1) == targets).sum()])
             if self.interrupt.requested:
@@ -271,7 +276,9 @@ class Trainer:
         if not all(bool(parameter.isfinite().all()) for parameter in self.classifier.parameters()):
             return "network", everywhere
         torch.manual_seed((self.config.seed << 32) + step)
-        bad = ~functional.cross_entropy(self.forward(inputs).float(), targets, reduction="none").isfinite()
+        bad = ~functional.cross_entropy(
+            self.forward(self.classifier, inputs).float(), targets, reduction="none"
+        ).isfinite()
         return ("loss", bad.nonzero().flatten().tolist()) if bool(bad.any()) else ("gradient", everywhere)
 
     def roll_back(self, reason: str) -> None:
@@ -321,6 +328,7 @@ class Trainer:
         state = {
             "model": self.classifier.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "average": self.average.state_dict(),
             "schedule": self.schedule.state_dict(),
             "rising": self.rising.state_dict(),
             "dtype": str(self.dtype),
@@ -349,6 +357,7 @@ class Trainer:
         """Take over a checkpoint: weights and optimizer, and unless `weights_only` the run's position too."""
         self.classifier.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.average.load_state_dict(state.get("average", {}))  # none in checkpoints older than averaging
         if weights_only:
             return
         self.check_same_data(state["data"])
