@@ -29,6 +29,7 @@ VERBS = {
     "align": "align",
     "ali-to-ctm": "ali_to_ctm",
     "est-transitions": "est_transitions",
+    "compare-ali": "compare_ali",
     "score": "score",
     "export": "export",
     "import": "import_net",
