@@ -1,0 +1,63 @@
+"""`acoustic info` on the files of the golden experiment: each is told for what it is, from its content alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from acoustic.cli.main import run
+from acoustic.errors import DataError
+from acoustic.kaldi.transitions import TransitionModel
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("model/tri1/final.mdl", "938 transition_ids"),
+        ("model/tri1/transition_model.txt", "938 transition_ids"),
+        ("model/tri1/tree", "decision tree over 3 phones, 104 pdfs"),
+        ("model/tri1", "decision tree over 3 phones"),
+        ("graph/tri1", "graph directory"),
+        ("graph/lang", "lang directory"),
+        ("graph/lang/topo", "topology of 81 phones"),
+        ("graph/lang/lm.arpa", "ngram 1="),
+        ("feats/two.ark", "40 values in a frame"),
+        ("feats/lda.mat", "matrix [40, 117]"),
+        ("align/tri1/ali.1.gz", "table of 6 entries (int_vector), 606"),
+        ("align/tri1/pdf_post.ark", "table of 6 entries (posterior), 606"),
+        ("nnet1/final.nnet", "nnet1 of 10 components"),
+        ("nnet3/final.raw", "nnet3 of 8 components"),
+        ("wav/text", "table of 6 entries (tokens), 19 words"),
+        ("wav/engb_f2-000.wav", "audio of 1.98 s at 8000 Hz"),
+    ],
+)
+def test_what_a_file_is(name: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if not (GOLDEN / name).exists():
+        pytest.skip(f"{name} is not among the golden files kept here")
+    run(["info", str(GOLDEN / name)])
+    printed = capsys.readouterr()
+    assert printed.out.startswith(str(GOLDEN / name)) and expected in printed.out
+    assert printed.err.startswith("acoustic info: done 1 files and folders")
+
+
+def test_models_have_fingerprints(capsys: pytest.CaptureFixture[str]) -> None:
+    path = GOLDEN / "model" / "mono" / "final.mdl"
+    run(["info", str(path)])
+    assert TransitionModel.read(path).fingerprint() in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\x01\x02", b"\xff" * 50])
+def test_what_is_not_known_is_an_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(DataError, match="file"):
+        run(["info", str(tmp_path / "file")])
+    with pytest.raises(DataError, match="no known kind"):
+        run(["info", str(tmp_path)])
+
+
+def test_the_list_of_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    run(["--help"])
+    assert "info" in capsys.readouterr().out
