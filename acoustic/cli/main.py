@@ -48,8 +48,9 @@ def usage() -> str:
         "",
         "usage: acoustic VERB ...",
     ]
+    width = max(map(len, VERBS))
     for verb, module in VERBS.items():
-        lines.append(f"  {verb:13s} {importlib.import_module(f'acoustic.cli.{module}').HELP}")
+        lines.append(f"  {verb:{width}s} {importlib.import_module(f'acoustic.cli.{module}').HELP}")
     lines.append("\n`acoustic VERB --help` shows a verb's options and an example.")
     return "\n".join(lines)
 
