@@ -20,6 +20,7 @@
 #   --ctm-filter COMMAND    reads and writes ctm lines before scoring: "awk -f scripts/kaldi/hub5_ctm.awk" drops
 #                           noises, hesitations and fragments as Kaldi's Switchboard recipe does
 #   --model FILE            the model the graph was made with (<graph-dir>/../final.mdl)
+#   --hub NAME              whose rules filter words: hub5 (telephone speech; the default) or hub4 (broadcast news)
 #   --frame-shift X         seconds between frames (0.01)
 #   --cmd LAUNCHER          run.pl, "slurm.pl --mem 4G", queue.pl, ... (default: here, a job for each core at a time)
 set -euo pipefail
@@ -30,8 +31,9 @@ set -euo pipefail
 
 sets="swbd=sw_ callhome=en_ fisher=fsh_"
 ctm_filter="cat"
+hub=hub5
 frame_shift=0.01
-option_names=(tune_on tune_data min_lmwt max_lmwt penalties lmwt wip sets ctm_filter model frame_shift cmd)
+option_names=(tune_on tune_data min_lmwt max_lmwt penalties lmwt wip sets ctm_filter hub model frame_shift cmd)
 parse_options "$@"
 check_arguments 3
 data_dir=${arguments[0]} graph_dir=${arguments[1]} decode_dir=${arguments[2]}
@@ -90,7 +92,7 @@ write_recordings() {
 # score_set NAME STM CTM: score a part, add its row to the table and set `wer_line`.
 score_set() {
   local log=$log_dir/hubscr.$1.log counts
-  "$hubscr" -p "$(dirname "$hubscr")" -V -l english -h hub5 -g "$data_dir/glm" -r "$2" "$3" > "$log" 2>&1 ||
+  "$hubscr" -p "$(dirname "$hubscr")" -V -l english -h "$hub" -g "$data_dir/glm" -r "$2" "$3" > "$log" 2>&1 ||
     data_error "sclite failed on $1: $(grep -E -m 1 'ERR|Error' "$log" || tail -n 1 "$log") ($log)"
   # The filters of the glm say so and carry on when they fail.
   ! grep -F '*ERR' "$log" >&2 || data_error "the glm could not be applied to $1 ($log)"

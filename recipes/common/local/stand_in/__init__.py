@@ -1,0 +1,1 @@
+"""Small corpora laid out as the Kaldi experiments that recipes start from."""

@@ -1,0 +1,97 @@
+# Realignment: the network aligns the data that it was trained on, another one is trained on these alignments, and the one
+# that is better on dev is kept. To be sourced after stages.sh.
+#
+# The recipe sets, beside what stages.sh asks for: realign (number of rounds), align_lang (lang directory of the
+# alignments: L.fst, words.txt, oov.txt, phones.txt). Round N is the folder $exp/realignN, an experiment like $exp itself:
+# ali, scores.SET (log likelihood per frame of each utterance), changes.SET (what moved, by phone), dnn, decode.
+
+# number_stages: the last stage, unless the user said another: 11, and with realignment two for each round and one more.
+number_stages() {
+  stop_stage=${stop_stage:-$((realign > 0 ? 12 + 2 * realign : 11))}
+}
+
+# Run two stages for each round, then choose.
+run_realignment_stages() {
+  local round before=$exp first_ali_dir=$ali_dir
+  for round in $(seq "$realign"); do
+    if run_stage $((10 + 2 * round)) "round $round: alignment by the network of ${before##*/}"; then
+      align_with "$before/dnn" "$exp/realign$round"
+      report_changes "$first_ali_dir" "$exp/realign$round"
+    fi
+    ali_dir=$exp/realign$round/ali before=$exp/realign$round
+    if run_stage $((11 + 2 * round)) "round $round: training on it, decoding, scoring"; then
+      train_round "$before"
+    fi
+  done
+  if [ "$realign" -gt 0 ] && run_stage $((12 + 2 * realign)) "the network that is better on dev"; then
+    choose_round
+  fi
+}
+
+# align_with NETWORK ROUND_DIR: align train, its copies at other speeds, and dev, into ROUND_DIR/ali; transition
+# probabilities are estimated on train alone, since its copies speak faster or slower.
+align_with() {
+  local name job=0 to=$2/ali
+  need_files "$1/final.pt" "$ali_dir/tree" "$ali_dir/final.mdl" "$align_lang"/{L.fst,words.txt,oov.txt,phones.txt}
+  rm -rf "$2"
+  mkdir -p "$to"
+  ln -s ../data "$2/data"
+  ln -s ali "$2/ali_sp"
+  for name in train ${speeds:+train_sp} dev; do
+    job=$((job + 1))
+    acoustic compile-train-graphs --word-symbol-table="$align_lang/words.txt" --oov="$(cat "$align_lang/oov.txt")" \
+      --num-jobs="$num_jobs" "$ali_dir/tree" "$ali_dir/final.mdl" "$align_lang/L.fst" "$exp/data/$name/text" \
+      "ark:$2/graphs.fsts"
+    acoustic loglikes ${transforms[$name]:+"--fmllr=${transforms[$name]}"} "$1" "$exp/data/$name" ark:- |
+      acoustic align --scores-per-frame --num-jobs="$num_jobs" "$ali_dir/final.mdl" "ark:$2/graphs.fsts" ark:- \
+        "ark:$to/ali.$job.gz" "ark,t:$2/scores.$name"
+    rm "$2/graphs.fsts"
+  done
+  acoustic est-transitions "$ali_dir/final.mdl" "ark:$to/ali.1.gz" "$to/final.mdl"
+  cp "$ali_dir/tree" "$to/tree"
+  echo "$job" > "$to/num_jobs"
+}
+
+# report_changes FIRST_ALI_DIR ROUND_DIR: what this round moved and, from the second one on, what all of them did.
+report_changes() {
+  local name
+  for name in train dev; do
+    acoustic compare-ali --lang-dir="$align_lang" --data-dir="$exp/data/$name" "$ali_dir" "$2/ali" > "$2/changes.$name"
+    if [ "$ali_dir" != "$1" ]; then
+      acoustic compare-ali --lang-dir="$align_lang" --data-dir="$exp/data/$name" "$1" "$2/ali" > "$2/all_changes.$name"
+    fi
+  done
+  sed '/^$/,$d' "$2/changes.train"
+}
+
+# train_round ROUND_DIR: from the frames cache to word error rates (stages 6 to 11), as for the first network.
+train_round() {
+  (
+    need_files "$1/ali/final.mdl"
+    exp=$1 stage=6 stop_stage=11 dev_ali_dir=
+    run_common_stages
+  ) | sed 's/^/  /'
+}
+
+# choose_round: write $exp/realignment, a line `folder dev-%WER test-%WER` for each network, and make $exp/best a link to
+# the folder of the best; of equals the earlier one. Its %WER lines are printed.
+choose_round() {
+  local folder round dev best="" least=""
+  for round in . $(seq -f "realign%g" "$realign"); do
+    folder=$exp/$round
+    need_files "$folder/decode/$tuning_set/wer" "$folder/decode/test/wer"
+    dev=$(wer_in "$folder/decode/$tuning_set/wer")
+    echo "$round $dev $(wer_in "$folder/decode/test/wer")"
+    if [ -z "$best" ] || awk "BEGIN { exit !($dev < $least) }"; then
+      best=$round least=$dev
+    fi
+  done > "$exp/realignment"
+  awk '{ print "  " ($1 == "." ? "without realignment" : $1) ": dev " $2 ", test " $3 }' "$exp/realignment"
+  ln -sfn "$best" "$exp/best"
+  grep -h '^%WER' "$exp/best/decode/$tuning_set/wer" "$exp/best/decode/test/wer"
+}
+
+# wer_in FILE: the per cent of its %WER line.
+wer_in() {
+  awk '/^%WER/ { print $2; exit }' "$1"
+}
