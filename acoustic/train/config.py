@@ -12,6 +12,7 @@ from acoustic.features.config import FrontendConfig
 from acoustic.nn.classifier import ClassifierConfig
 from acoustic.train.average import AverageConfig
 from acoustic.train.guard import GuardConfig
+from acoustic.train.masking import MaskingConfig
 from acoustic.train.optim import OptimConfig
 from acoustic.train.schedule import ScheduleConfig
 
@@ -113,6 +114,7 @@ class TrainConfig:
     model: ClassifierConfig = field(default_factory=ClassifierConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    masking: MaskingConfig = field(default_factory=MaskingConfig)
     average: AverageConfig = field(default_factory=AverageConfig)
     guard: GuardConfig = field(default_factory=GuardConfig)
     data: DataConfig = field(default_factory=DataConfig)

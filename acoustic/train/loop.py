@@ -21,6 +21,7 @@ from acoustic.train.average import make_average
 from acoustic.train.checkpoint import Checkpoints
 from acoustic.train.config import TrainConfig
 from acoustic.train.guard import Interrupt, NonFinite, RisingLoss, write_post_mortem
+from acoustic.train.masking import InputMasking
 from acoustic.train.metrics import Metrics, draw_curves
 from acoustic.train.optim import make_optimizer, set_rates
 from acoustic.train.schedule import make_schedule
@@ -76,6 +77,7 @@ class Trainer:
         self.optimizer = make_optimizer(config.optim, classifier.parameters(), hidden_weights)
         self.average = make_average(config.average, classifier)
         self.schedule = make_schedule(config.schedule, config.optim.learning_rate, self.steps_per_epoch)
+        self.masking = InputMasking(config.masking, train_store.frontend)
         self.position = Position()
         self.totals = torch.zeros(2, dtype=torch.float64, device=device)  # loss sum, correct frames
         self.guard = NonFinite(device)
@@ -117,7 +119,7 @@ class Trainer:
     def update(self, inputs: Tensor, targets: Tensor) -> None:
         """One update from network inputs [B, input_dim] and pdf ids [B]."""
         step = self.position.step
-        torch.manual_seed((self.config.seed << 32) + step)  # dropout masks depend on nothing else
+        torch.manual_seed((self.config.seed << 32) + step)  # masks depend on nothing else
         set_rates(self.optimizer, self.schedule.rate(step), self.config.optim.momentum_at(step))
         logits = self.forward(self.classifier, inputs)
         loss = functional.cross_entropy(logits.float(), targets, label_smoothing=self.config.optim.label_smoothing)
@@ -138,9 +140,9 @@ class Trainer:
             self.stop_if_bad()
 
     def forward(self, network: SenoneClassifier, inputs: Tensor) -> Tensor:
-        """Logits [B, num_pdfs], under autocast when the run computes in bfloat16."""
+        """Logits [B, num_pdfs] of inputs, masked in training; under autocast when the run computes in bfloat16."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return network(inputs)
+            return network(self.masking(inputs) if network.training else inputs)
 
     def interval_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches from where the run stands to the next dev evaluation."""
