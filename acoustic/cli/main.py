@@ -26,6 +26,8 @@ VERBS = {
     "decode": "decode",
     "decode-tune": "decode_tune",
     "compile-train-graphs": "compile_train_graphs",
+    "init-mono": "init_mono",
+    "align-equal": "align_equal",
     "align": "align",
     "ali-to-ctm": "ali_to_ctm",
     "est-transitions": "est_transitions",
