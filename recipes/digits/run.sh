@@ -11,22 +11,28 @@
 #   --fold K              which division into train, dev and test (default: 1)
 #   --exp DIR             where everything goes (default: exp/digits_foldK)
 #   --stage N             first stage to run (default: 0); every stage can be run again
-#   --stop-stage M        last stage to run (default: 11)
+#   --stop-stage M        last stage to run (default: all)
 #   --speeds 0.9,1.1      train on copies at these speeds too; none: do not (default: 0.9,1.1)
 #   --decoder WHICH       kaldi, acoustic, or auto: Kaldi's programs if they are on PATH (default: auto)
+#   --realign N           rounds in which the network aligns its data anew and another is trained on that (default: 0)
 #   --num-jobs N          processes (default: the cores)
 #
 # stages: 0 data directories, 2 filter banks, 3 cmvn, 4 doctor, 5 graph, 6 frames cache, 7 training,
-# 8 scaled likelihoods, 9 tuning on dev, 10 decoding, 11 scoring
+# 8 scaled likelihoods, 9 tuning on dev, 10 decoding, 11 scoring;
+# with --realign N: 12 alignment by the network, 13 stages 6 to 11 upon it, 14 and 15 the second round, and so on; last
+# the choice, by dev's word error rate (exp/realignment, exp/best)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/path.sh"
 . "$here/../common/options.sh"
 . "$here/../common/stages.sh"
+. "$here/../common/realign.sh"
 
-kaldi_dir="" fold=1 exp="" stage=0 stop_stage=11 speeds=0.9,1.1 decoder=auto num_jobs=$(nproc)
-option_names=(kaldi_dir fold exp stage stop_stage speeds decoder num_jobs)
+kaldi_dir="" fold=1 exp="" stage=0 stop_stage="" speeds=0.9,1.1 decoder=auto realign=0 num_jobs=$(nproc)
+option_names=(kaldi_dir fold exp stage stop_stage speeds decoder realign num_jobs)
 parse_options "$@"
+check_numbers realign
+number_stages
 check_numbers fold stage stop_stage num_jobs
 [ -n "$kaldi_dir" ] || die "--kaldi-dir DIR is missing; --help shows an example"
 [ -d "$kaldi_dir/data/fold$fold" ] || die "$kaldi_dir/data/fold$fold is no folder"
@@ -39,7 +45,7 @@ exp=$(cd "$exp" && pwd)
 decoder=$(choose_decoder "$decoder")
 [ "$speeds" != none ] || speeds=""
 model_dir=$kaldi_dir/exp/tri1 ali_dir=$kaldi_dir/exp/tri1_ali graph_dir=$kaldi_dir/exp/tri1/graph
-fbank_conf=$here/conf/fbank.conf experiment=digits
+align_lang=$kaldi_dir/data/lang_test fbank_conf=$here/conf/fbank.conf experiment=digits
 tune_options=()
 
 if run_stage 0 "data directories of fold $fold"; then
@@ -51,3 +57,4 @@ if run_stage 0 "data directories of fold $fold"; then
 fi
 
 run_common_stages
+run_realignment_stages

@@ -8,33 +8,39 @@
 # options:
 #   --exp DIR             where everything goes (default: exp/mini)
 #   --stage N             first stage to run (default: 0); every stage can be run again
-#   --stop-stage M        last stage to run (default: 11)
+#   --stop-stage M        last stage to run (default: all)
 #   --corpus-seed N       of sentences, voices and noise (default: 1)
 #   --train-utterances N  sentences of each of the 40 voices to train on (default: 30)
 #   --dev-utterances N    of each of the 6 voices of dev (default: 25)
 #   --test-utterances N   of each of the 8 voices of test (default: 40)
 #   --speeds 0.9,1.1      train on copies at these speeds too (default: none)
 #   --decoder WHICH       kaldi, acoustic, or auto: Kaldi's programs if they are on PATH (default: acoustic)
+#   --realign N           rounds in which the network aligns its data anew and another is trained on that (default: 0)
 #   --num-jobs N          processes (default: the cores)
 #
 # stages: 0 corpus, 1 lang and alignments, 2 filter banks, 3 cmvn, 4 doctor, 5 graph, 6 frames cache, 7 training,
-# 8 scaled likelihoods, 9 tuning on dev, 10 decoding, 11 scoring
+# 8 scaled likelihoods, 9 tuning on dev, 10 decoding, 11 scoring;
+# with --realign N: 12 alignment by the network, 13 stages 6 to 11 upon it, 14 and 15 the second round, and so on; last
+# the choice, by dev's word error rate (exp/realignment, exp/best)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/path.sh"
 . "$here/../common/options.sh"
 . "$here/../common/stages.sh"
+. "$here/../common/realign.sh"
 
-exp=exp/mini stage=0 stop_stage=11 corpus_seed=1 speeds="" decoder=acoustic num_jobs=$(nproc)
+exp=exp/mini stage=0 stop_stage="" corpus_seed=1 speeds="" decoder=acoustic realign=0 num_jobs=$(nproc)
 train_utterances=30 dev_utterances=25 test_utterances=40
-option_names=(exp stage stop_stage corpus_seed {train,dev,test}_utterances speeds decoder num_jobs)
+option_names=(exp stage stop_stage corpus_seed {train,dev,test}_utterances speeds decoder realign num_jobs)
 parse_options "$@"
+check_numbers realign
+number_stages
 check_numbers stage stop_stage corpus_seed {train,dev,test}_utterances num_jobs
 
 mkdir -p "$exp"
 exp=$(cd "$exp" && pwd)
 decoder=$(choose_decoder "$decoder")
-lang_dir=$exp/lang model_dir=$exp/mono ali_dir=$exp/mono_ali graph_dir=$exp/graph
+lang_dir=$exp/lang align_lang=$exp/lang model_dir=$exp/mono ali_dir=$exp/mono_ali graph_dir=$exp/graph
 fbank_conf=$here/conf/fbank.conf experiment=mini
 tune_options=(--acoustic-scales=0.1,0.14,0.2,0.28 --insertion-penalties=0,0.5,1)
 
@@ -56,3 +62,4 @@ if run_stage 1 "data directories, lang directory, alignments from the synthesise
 fi
 
 run_common_stages
+run_realignment_stages

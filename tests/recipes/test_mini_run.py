@@ -41,6 +41,8 @@ def test_help_shows_options_stages_and_an_example(recipe):
         (["--stage", "two"], "--stage two: expected a whole number"),
         (["train"], "train is neither an option"),
         (["--PATH", "/tmp"], "no option --PATH"),
+        (["--realign", "once"], "--realign once: expected a whole number"),
+        (["--stage", "12", "--realign", "1"], "dnn/final.pt is missing: run the earlier stages"),
         (["--decoder", "htk"], "--decoder htk: choose auto, kaldi or acoustic"),
         (["--stage", "8"], "dnn/final.pt is missing: run the earlier stages"),
         (["--stage", "6", "exp_dir=elsewhere"], "exp_dir=elsewhere: the recipe decides where the network goes"),
@@ -78,3 +80,12 @@ def test_from_nothing_to_a_word_error_rate(tmp_path):
     assert "hidden_layers: 1" in (exp / "dnn" / "config.yaml").read_text()
     again = run("mini", f"--exp={exp}", "--stage=10", timeout=200)
     assert again.stdout.splitlines()[-2:] == [dev, test]
+    realigned = run("mini", f"--exp={exp}", "--num-jobs=2", "--stage=12", "--realign=1", *network, timeout=400)
+    assert realigned.returncode == 0, realigned.stderr
+    assert "% of frames moved to another pdf" in realigned.stdout
+    words = [line.split() for line in (exp / "realignment").read_text().splitlines()]
+    assert [folder for folder, *_ in words] == [".", "realign1"]
+    better = min(words, key=lambda word: float(word[1]))
+    assert (exp / "best").resolve() == (exp / better[0]).resolve()
+    chosen = [line.split()[1] for line in realigned.stdout.splitlines()[-2:]]
+    assert chosen == better[1:]
