@@ -178,6 +178,18 @@ def sole_owner(folder: str | Path) -> Iterator[None]:
         os.close(fd)
 
 
+def remove_file(path: str | Path) -> None:
+    """Remove a file, if it is there.
+
+    Raises:
+        DataError: the folder cannot be written.
+    """
+    try:
+        Path(path).unlink(missing_ok=True)
+    except OSError as error:
+        raise write_failed(path, error) from error
+
+
 def write_failed(path: str | Path, error: OSError) -> DataError:
     """The error a user sees when writing `path` fails."""
     return DataError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -43,4 +44,5 @@ def write_fst(fst: kaldifst.StdVectorFst, path: str | Path) -> None:
         fsync_path(temporary)
         publish(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # gone already, or on a disk that fails
+            temporary.unlink()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acoustic.errors import DataError
-from acoustic.fsio import write_text
+from acoustic.fsio import remove_file, write_failed, write_text
 from acoustic.kaldi.tables import TableWriter, read_table
 from acoustic.kaldi.transitions import TransitionModel
 
@@ -87,7 +87,10 @@ def write_alignments(ali_dir: str | Path, alignments: Iterable[tuple[str, IntArr
     if not 1 <= num_jobs <= len(items):
         raise DataError(f"{len(items)} alignments cannot be written as {num_jobs} jobs", path=ali_dir)
     ali_dir = Path(ali_dir)
-    ali_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        ali_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_failed(ali_dir, error) from error
     for job in range(num_jobs):
         begin, end = job * len(items) // num_jobs, (job + 1) * len(items) // num_jobs
         with TableWriter(f"ark:{ali_dir}/ali.{job + 1}.gz", "int_vector") as writer:
@@ -95,7 +98,7 @@ def write_alignments(ali_dir: str | Path, alignments: Iterable[tuple[str, IntArr
                 writer.write(utt, alignment)
     for number in _job_numbers(ali_dir):
         if number > num_jobs:  # left by an earlier run with more jobs
-            (ali_dir / f"ali.{number}.gz").unlink()
+            remove_file(ali_dir / f"ali.{number}.gz")
     write_text(ali_dir / "num_jobs", f"{num_jobs}\n")
 
 

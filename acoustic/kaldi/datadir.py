@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from acoustic.errors import DataError
+from acoustic.fsio import remove_file
 from acoustic.kaldi.basic import check_token
 from acoustic.kaldi.datadir_files import (
     DataDirError,
@@ -182,7 +183,7 @@ class DataDir:
         }
         for name, rows in columns.items():
             if not rows:
-                (path / name).unlink(missing_ok=True)
+                remove_file(path / name)
                 continue
             lines = (f"{check_token(key)} {rest}".rstrip() + "\n" for key, rest in sorted(rows.items()))
             with open_writer(path / name) as file:

@@ -47,12 +47,15 @@ class Metrics:
         """Drop what came after the checkpoint.
 
         Raises:
-            DataError: the file is shorter than the checkpoint says.
+            DataError: the file is shorter than the checkpoint says, or cannot be written.
         """
         if self.size() < size:
             raise DataError(f"is shorter than its checkpoint says ({self.size()} < {size} bytes)", path=self.path)
-        if self.path.exists():
-            os.truncate(self.path, size)
+        if self.size() > size:
+            try:
+                os.truncate(self.path, size)
+            except OSError as error:
+                raise fsio.write_failed(self.path, error) from error
 
     def read(self) -> list[dict[str, Any]]:
         """All lines."""

@@ -70,15 +70,14 @@ def table(kind: str, values: Callable[[bool], list[Any]], options: str = "", met
 
     def make(folder: Path, name: str, quick: bool) -> tuple[Path, Read, Read]:
         path, script = folder / f"{name}.ark", folder / f"{name}.scp"
-        by_script = f"scp:{script}"
         with TableWriter(f"ark{options},scp:{path},{script}", kind, method) as writer:
             for number, value in enumerate(values(quick)):
                 writer.write(f"utterance{number}", value)
-        return (
-            path,
-            lambda path: list(read_table(f"ark:{path}", kind)),
-            lambda _: list(read_table(f"scp:{script}", kind)),
-        )
+
+        def read(rspecifier: str) -> Read:
+            return lambda _: list(read_table(rspecifier, kind))
+
+        return path, read(f"ark:{path}"), read(f"scp:{script}")
 
     return make
 
