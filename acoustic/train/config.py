@@ -14,6 +14,7 @@ from acoustic.train.average import AverageConfig
 from acoustic.train.guard import GuardConfig
 from acoustic.train.masking import MaskingConfig
 from acoustic.train.optim import OptimConfig
+from acoustic.train.pretrain_config import PretrainConfig
 from acoustic.train.schedule import ScheduleConfig
 
 
@@ -112,6 +113,7 @@ class TrainConfig:
     dev: DevData = field(default_factory=DevData)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     model: ClassifierConfig = field(default_factory=ClassifierConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     masking: MaskingConfig = field(default_factory=MaskingConfig)
@@ -127,6 +129,9 @@ class TrainConfig:
             raise ValueError("train.data_dir=... and train.ali_dir=... must be given")
         if not 0 <= self.seed < 2**31:
             raise ValueError("seed must lie in [0, 2^31)")
+        self.pretrain.check_fits(self.model)
+        if self.pretrain.name != "none" and self.init_from is not None:
+            raise ValueError("pretrain and init_from both give the first weights: choose one of them")
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values."""

@@ -25,6 +25,7 @@ from acoustic.train.guard import Interrupt
 from acoustic.train.initial import initial_frontend, load_initial_weights
 from acoustic.train.loop import Trainer
 from acoustic.train.precision import choose_device, choose_dtype
+from acoustic.train.pretrain import pretrain
 
 logger = log.get_logger(__name__)
 
@@ -134,6 +135,8 @@ def make_trainer(config: TrainConfig, prepared: Prepared, device: torch.device, 
     if not is_new:
         load_initial_weights(config, classifier, prepared.train)
     classifier.to(device)
+    if config.pretrain.name != "none":
+        pretrain(config, classifier, train_store)
     logger.info(
         "%d inputs, %s hidden units, %d senones: %.2f million parameters; %d training and %d dev frames; %s on %s",
         frontend.input_dim, config.model.widths, classifier.num_pdfs, classifier.num_parameters / 1e6,
