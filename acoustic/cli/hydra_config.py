@@ -13,6 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from acoustic.errors import ConfigError
 from acoustic.train.config import TrainConfig
@@ -82,7 +83,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         values = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, ValueError, OmegaConfBaseException) as error:
+    except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
         raise ConfigError(f"{path}: cannot be read ({_first_lines(error)})") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: not a configuration")

@@ -126,6 +126,8 @@ def utterance_lines(path: Path) -> Iterator[tuple[str, str, int, int, int]]:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})", path=path, remedy=REMEDY) from error
+    except UnicodeDecodeError as error:
+        raise DataError("is not UTF-8 text", path=path, byte=error.start, remedy=REMEDY) from error
     for number, line in enumerate(text.splitlines(), 1):
         fields = line.split("\t")
         if len(fields) != 5 or not all(field.isdigit() for field in fields[2:]):

@@ -27,6 +27,8 @@ FloatArray = NDArray[np.float32]
 # extract-segments' defaults, in seconds.
 MIN_SEGMENT_SECONDS = 0.1
 MAX_OVERSHOOT_SECONDS = 0.5
+# Values decoded at a time.
+BLOCK_VALUES = 1 << 20
 
 
 class UnusableAudioError(DataError):
@@ -75,7 +77,7 @@ def _read_with_soundfile(reader: ByteReader) -> tuple[FloatArray, int]:
         pieces.append(reader.read(len(piece)))
     try:
         with soundfile.SoundFile(io.BytesIO(b"".join(pieces))) as file:
-            samples = file.read(dtype="float32", always_2d=True)
+            samples = _all_samples(file)
             num_announced, rate = file.frames, file.samplerate
     except (soundfile.LibsndfileError, RuntimeError) as error:
         reason = getattr(error, "error_string", error)
@@ -83,6 +85,14 @@ def _read_with_soundfile(reader: ByteReader) -> tuple[FloatArray, int]:
     if len(samples) < num_announced:
         raise reader.ends_early(f"{num_announced} samples announced, {len(samples)} there")
     return samples.T * np.float32(2.0**15), rate
+
+
+def _all_samples(file: soundfile.SoundFile) -> FloatArray:
+    """Samples [num_samples, num_channels] up to the end, a few at a time: memory must not follow what a header says."""
+    blocks = [np.zeros((0, file.channels), np.float32)]
+    while len(block := file.read(max(1, BLOCK_VALUES // file.channels), dtype="float32", always_2d=True)):
+        blocks.append(block)
+    return np.concatenate(blocks)
 
 
 def _choose_channel(samples: FloatArray, channel: int | None, name: str) -> FloatArray:
