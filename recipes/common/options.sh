@@ -6,9 +6,11 @@ die() {
   exit 2
 }
 
+flag_names=() # options without a value, a recipe's own
+
 # parse_options ARGUMENT...: `--name value` and `--name=value` set the variable `name`, which must stand in the array
-# `option_names`; `key=value`, `+key=value` and `~key` go into the array `overrides`; --help prints the comment at the top
-# of the recipe.
+# `option_names`; `--name` sets one that stands in `flag_names` to true; `key=value`, `+key=value` and `~key` go into the
+# array `overrides`; --help prints the comment at the top of the recipe.
 parse_options() {
   overrides=()
   while [ $# -gt 0 ]; do
@@ -18,10 +20,16 @@ parse_options() {
         exit 0
         ;;
       --*=*)
+        ! is_flag "${1%%=*}" || die "${1%%=*} takes no value"
         set_option "${1%%=*}" "${1#*=}"
         shift
         ;;
       --*)
+        if is_flag "$1"; then
+          set_option "$1" true
+          shift
+          continue
+        fi
         [ $# -ge 2 ] || die "$1 needs a value"
         set_option "$1" "$2"
         shift 2
@@ -42,13 +50,22 @@ take_argument() {
   esac
 }
 
+# is_flag --NAME: whether the option takes no value.
+is_flag() {
+  local name=${1#--}
+  case " ${flag_names[*]} " in
+    *" ${name//-/_} "*) return 0 ;;
+    *) return 1 ;;
+  esac
+}
+
 # set_option --NAME VALUE: give the variable of that name its value.
 set_option() {
   local name=${1#--}
   name=${name//-/_}
-  case " ${option_names[*]} " in
+  case " ${option_names[*]} ${flag_names[*]} " in
     *" $name "*) printf -v "$name" '%s' "$2" ;;
-    *) die "no option $1; there are $(printf -- '--%s ' "${option_names[@]//_/-}")" ;;
+    *) die "no option $1; there are $(printf -- '--%s ' "${option_names[@]//_/-}" "${flag_names[@]//_/-}")" ;;
   esac
 }
 

@@ -3,14 +3,28 @@
 #
 # The recipe sets, beside what stages.sh asks for: realign (number of rounds), align_lang (lang directory of the
 # alignments: L.fst, words.txt, oov.txt, phones.txt). Round N is the folder $exp/realignN, an experiment like $exp itself:
-# ali, scores.SET (log likelihood per frame of each utterance), changes.SET (what moved, by phone), dnn, decode.
+# ali, scores.SET (log likelihood per frame of each utterance), changes.SET (what moved, by phone), dnn, decode. The
+# following the recipe sets where they differ from what stands here.
+
+reference_ali=   # alignments to compare those of each round with, into reference.SET
+early_options=() # hydra overrides of all networks but the last
 
 # number_stages: the last stage, unless the user said another: 11, and with realignment two for each round and one more.
 number_stages() {
   stop_stage=${stop_stage:-$((realign > 0 ? 12 + 2 * realign : 11))}
 }
 
-# Run two stages for each round, then choose.
+# Run all stages: those of every recipe, then two for each round, and the choice.
+run_stages_with_realignment() {
+  local recipe_options=("${network_options[@]}")
+  if [ "$realign" -gt 0 ]; then
+    network_options+=("${early_options[@]}")
+  fi
+  run_common_stages
+  run_realignment_stages "${recipe_options[@]}"
+}
+
+# run_realignment_stages OVERRIDE...: two stages for each round, then the choice; overrides are those of the last network.
 run_realignment_stages() {
   local round before=$exp first_ali_dir=$ali_dir
   for round in $(seq "$realign"); do
@@ -19,6 +33,9 @@ run_realignment_stages() {
       report_changes "$first_ali_dir" "$exp/realign$round"
     fi
     ali_dir=$exp/realign$round/ali before=$exp/realign$round
+    if [ "$round" = "$realign" ]; then
+      network_options=("$@")
+    fi
     if run_stage $((11 + 2 * round)) "round $round: training on it, decoding, scoring"; then
       train_round "$before"
     fi
@@ -60,8 +77,15 @@ report_changes() {
     if [ "$ali_dir" != "$1" ]; then
       acoustic compare-ali --lang-dir="$align_lang" --data-dir="$exp/data/$name" "$1" "$2/ali" > "$2/all_changes.$name"
     fi
+    if [ -n "$reference_ali" ]; then
+      acoustic compare-ali --lang-dir="$align_lang" --data-dir="$exp/data/$name" "$reference_ali" "$2/ali" \
+        > "$2/reference.$name"
+    fi
   done
   sed '/^$/,$d' "$2/changes.train"
+  if [ -n "$reference_ali" ]; then
+    sed 's/^/  from the reference: /; /^[^:]*: $/,$d' "$2/reference.train"
+  fi
 }
 
 # train_round ROUND_DIR: from the frames cache to word error rates (stages 6 to 11), as for the first network.

@@ -15,10 +15,12 @@
 #   --speeds 0.9,1.1      train on copies at these speeds too; none: do not (default: 0.9,1.1)
 #   --decoder WHICH       kaldi, acoustic, or auto: Kaldi's programs if they are on PATH (default: auto)
 #   --realign N           rounds in which the network aligns its data anew and another is trained on that (default: 0)
+#   --from-scratch        take the experiment's wav, text, lexicon and grammar alone: begin with states of equal length;
+#                         its alignments, if there, are only compared with (default of --realign then: 4)
 #   --num-jobs N          processes (default: the cores)
 #
-# stages: 0 data directories, 2 filter banks, 3 cmvn, 4 doctor, 5 graph, 6 frames cache, 7 training,
-# 8 scaled likelihoods, 9 tuning on dev, 10 decoding, 11 scoring;
+# stages: 0 data directories, 1 (from scratch) lang and alignments, 2 filter banks, 3 cmvn, 4 doctor, 5 graph,
+# 6 frames cache, 7 training, 8 scaled likelihoods, 9 tuning on dev, 10 decoding, 11 scoring;
 # with --realign N: 12 alignment by the network, 13 stages 6 to 11 upon it, 14 and 15 the second round, and so on; last
 # the choice, by dev's word error rate (exp/realignment, exp/best)
 set -euo pipefail
@@ -27,17 +29,21 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../common/options.sh"
 . "$here/../common/stages.sh"
 . "$here/../common/realign.sh"
+. "$here/../common/flat_start.sh"
 
-kaldi_dir="" fold=1 exp="" stage=0 stop_stage="" speeds=0.9,1.1 decoder=auto realign=0 num_jobs=$(nproc)
+kaldi_dir="" fold=1 exp="" stage=0 stop_stage="" speeds=0.9,1.1 decoder=auto realign="" from_scratch="" num_jobs=$(nproc)
 option_names=(kaldi_dir fold exp stage stop_stage speeds decoder realign num_jobs)
+flag_names=(from_scratch)
 parse_options "$@"
-check_numbers realign
-number_stages
-check_numbers fold stage stop_stage num_jobs
+check_numbers fold stage num_jobs
 [ -n "$kaldi_dir" ] || die "--kaldi-dir DIR is missing; --help shows an example"
 [ -d "$kaldi_dir/data/fold$fold" ] || die "$kaldi_dir/data/fold$fold is no folder"
 kaldi_dir=$(cd "$kaldi_dir" && pwd)
-need_files "$kaldi_dir"/exp/{tri1/final.mdl,tri1/graph/HCLG.fst,tri1_ali/final.mdl}
+if [ -n "$from_scratch" ]; then
+  need_files "$kaldi_dir"/data/{dict/lexicon.txt,lm.arpa}
+else
+  need_files "$kaldi_dir"/exp/{tri1/final.mdl,tri1/graph/HCLG.fst,tri1_ali/final.mdl}
+fi
 
 exp=${exp:-exp/digits_fold$fold}
 mkdir -p "$exp"
@@ -47,6 +53,11 @@ decoder=$(choose_decoder "$decoder")
 model_dir=$kaldi_dir/exp/tri1 ali_dir=$kaldi_dir/exp/tri1_ali graph_dir=$kaldi_dir/exp/tri1/graph
 align_lang=$kaldi_dir/data/lang_test fbank_conf=$here/conf/fbank.conf experiment=digits
 tune_options=()
+[ -z "$from_scratch" ] || [ ! -e "$ali_dir/final.mdl" ] || reference_ali=$ali_dir
+choose_flat_start "$from_scratch"
+check_numbers realign
+number_stages
+check_numbers stop_stage
 
 if run_stage 0 "data directories of fold $fold"; then
   for name in train dev test; do
@@ -56,5 +67,10 @@ if run_stage 0 "data directories of fold $fold"; then
   done
 fi
 
-run_common_stages
-run_realignment_stages
+if [ -n "$from_scratch" ] && run_stage 1 "lang directory, alignments with states of equal length"; then
+  acoustic prepare-lang "$kaldi_dir/data/dict" "<SIL>" "$lang_dir"
+  acoustic arpa2fst "$kaldi_dir/data/lm.arpa" "$lang_dir" "$lang_dir/G.fst"
+  make_flat_alignments
+fi
+
+run_stages_with_realignment

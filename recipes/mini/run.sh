@@ -16,6 +16,8 @@
 #   --speeds 0.9,1.1      train on copies at these speeds too (default: none)
 #   --decoder WHICH       kaldi, acoustic, or auto: Kaldi's programs if they are on PATH (default: acoustic)
 #   --realign N           rounds in which the network aligns its data anew and another is trained on that (default: 0)
+#   --flat-start          begin with states of equal length; the synthesiser's phone times are only compared with
+#                         (default of --realign then: 4)
 #   --num-jobs N          processes (default: the cores)
 #
 # stages: 0 corpus, 1 lang and alignments, 2 filter banks, 3 cmvn, 4 doctor, 5 graph, 6 frames cache, 7 training,
@@ -28,20 +30,25 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../common/options.sh"
 . "$here/../common/stages.sh"
 . "$here/../common/realign.sh"
+. "$here/../common/flat_start.sh"
 
-exp=exp/mini stage=0 stop_stage="" corpus_seed=1 speeds="" decoder=acoustic realign=0 num_jobs=$(nproc)
+exp=exp/mini stage=0 stop_stage="" corpus_seed=1 speeds="" decoder=acoustic realign="" flat_start="" num_jobs=$(nproc)
 train_utterances=30 dev_utterances=25 test_utterances=40
 option_names=(exp stage stop_stage corpus_seed {train,dev,test}_utterances speeds decoder realign num_jobs)
+flag_names=(flat_start)
 parse_options "$@"
-check_numbers realign
-number_stages
-check_numbers stage stop_stage corpus_seed {train,dev,test}_utterances num_jobs
+check_numbers stage corpus_seed {train,dev,test}_utterances num_jobs
 
 mkdir -p "$exp"
 exp=$(cd "$exp" && pwd)
 decoder=$(choose_decoder "$decoder")
 lang_dir=$exp/lang align_lang=$exp/lang model_dir=$exp/mono ali_dir=$exp/mono_ali graph_dir=$exp/graph
 fbank_conf=$here/conf/fbank.conf experiment=mini
+[ -z "$flat_start" ] || reference_ali=$ali_dir
+choose_flat_start "$flat_start"
+check_numbers realign
+number_stages
+check_numbers stop_stage
 tune_options=(--acoustic-scales=0.1,0.14,0.2,0.28 --insertion-penalties=0,0.5,1)
 
 if run_stage 0 "corpus"; then
@@ -58,8 +65,8 @@ if run_stage 1 "data directories, lang directory, alignments from the synthesise
   done
   acoustic prepare-lang --position-dependent-phones=false --num-sil-states=3 "$exp/corpus/dict" "<unk>" "$lang_dir"
   acoustic arpa2fst "$exp/corpus/lm.arpa" "$lang_dir" "$lang_dir/G.fst"
-  python3 "$here/local/make_alignments.py" "$lang_dir" "$model_dir" "$ali_dir" "$exp/corpus/train" "$exp/corpus/dev"
+  python3 "$here/local/make_alignments.py" "$lang_dir" "$exp/mono" "$exp/mono_ali" "$exp/corpus/train" "$exp/corpus/dev"
+  [ -z "$flat_start" ] || make_flat_alignments
 fi
 
-run_common_stages
-run_realignment_stages
+run_stages_with_realignment

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from acoustic.kaldi.alignments import read_alignments
+
 RECIPES = Path(__file__).parents[2] / "recipes"
 
 
@@ -43,6 +45,7 @@ def test_help_shows_options_stages_and_an_example(recipe):
         (["--PATH", "/tmp"], "no option --PATH"),
         (["--realign", "once"], "--realign once: expected a whole number"),
         (["--stage", "12", "--realign", "1"], "dnn/final.pt is missing: run the earlier stages"),
+        (["--flat-start=maybe"], "--flat-start takes no value"),
         (["--decoder", "htk"], "--decoder htk: choose auto, kaldi or acoustic"),
         (["--stage", "8"], "dnn/final.pt is missing: run the earlier stages"),
         (["--stage", "6", "exp_dir=elsewhere"], "exp_dir=elsewhere: the recipe decides where the network goes"),
@@ -89,3 +92,7 @@ def test_from_nothing_to_a_word_error_rate(tmp_path):
     assert (exp / "best").resolve() == (exp / better[0]).resolve()
     chosen = [line.split()[1] for line in realigned.stdout.splitlines()[-2:]]
     assert chosen == better[1:]
+    flat = run("mini", f"--exp={exp}", "--num-jobs=2", "--flat-start", "--stage=1", "--stop-stage=1", timeout=100)
+    assert flat.returncode == 0, flat.stderr
+    known, equal = (dict(read_alignments(exp / name)) for name in ("mono_ali", "flat_ali"))
+    assert {utt: len(ids) for utt, ids in known.items()} == {utt: len(ids) for utt, ids in equal.items()}
