@@ -7,6 +7,7 @@
 kaldi_programs="latgen-faster-mapped lattice-scale lattice-add-penalty lattice-best-path compute-wer"
 kaldi_scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../scripts" && pwd)
 kaldi_tuning=(--min-lmwt 4 --max-lmwt 30 --penalties 0.0,0.5,1.0)
+kaldi_decoding=() # options of decode_kaldi.sh
 
 # choose_decoder auto|kaldi|acoustic: print the decoder to use; auto takes Kaldi's programs if all are on PATH.
 choose_decoder() {
@@ -30,7 +31,7 @@ kaldi_lattices() {
   local num_utts
   need_files "$network/final.pt"
   num_utts=$(wc -l < "$exp/data/$1/feats.scp")
-  "$kaldi_scripts/decode_kaldi.sh" --nj "$((num_jobs < num_utts ? num_jobs : num_utts))" \
+  "$kaldi_scripts/decode_kaldi.sh" "${kaldi_decoding[@]}" --nj "$((num_jobs < num_utts ? num_jobs : num_utts))" \
     --model "$model_dir/final.mdl" ${transforms[$1]:+--fmllr "${transforms[$1]}"} \
     "$network" "$exp/data/$1" "$graph_dir" "$exp/decode/$1"
 }

@@ -65,7 +65,11 @@ locate_experiment() {
     *) die "--front-end $front_end: choose fmllr (features of the experiment) or fbank (filter banks of its audio)" ;;
   esac
   tuning_set=tune
-  [ ! -e "$kaldi_dir/STAND_IN" ] || network_options+=("${stand_in_overrides[@]}")
+  if [ -e "$kaldi_dir/STAND_IN" ]; then # small, and its lattices dense, for little speech makes poor networks
+    network_options+=("${stand_in_overrides[@]}")
+    tune_options=(--acoustic-scales=0.07,0.1,0.14,0.2 --insertion-penalties=0,0.5,1)
+    kaldi_decoding=(--beam 11 --lattice-beam 4 --max-active 2000)
+  fi
 }
 
 # first_with FILE DIR...: print the first of some directories that holds a file, or the last.
