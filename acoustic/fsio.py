@@ -78,12 +78,18 @@ def exchange(one: str | Path, other: str | Path) -> None:
 def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """Open `path` for writing so that it appears only when the block ends without an exception.
 
+    A device or FIFO (/dev/null, /dev/stdout) is written to as it is: renaming over it would take it from everybody.
+
     Raises:
         DataError: the disk is full, the folder cannot be written, or another I/O error; `path` is left as it was.
     """
     path = Path(path)
     temporary = temporary_name(path)
     try:
+        if path.exists() and not path.is_file():
+            with open(path, mode, encoding=None if "b" in mode else "utf-8") as file:
+                yield file
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file
@@ -98,15 +104,24 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
 
 
 @contextlib.contextmanager
-def atomic_dir(path: str | Path) -> Iterator[Path]:
+def atomic_dir(path: str | Path, marker: str = "*") -> Iterator[Path]:
     """Yield a new folder that takes the name `path` only when the block ends without an exception.
 
-    An existing folder of that name is replaced. Every file in the new one is flushed first.
+    An existing folder of that name is replaced, if it is empty or something in it matches the glob pattern `marker`:
+    a folder of another kind is not ours to remove. Every file in the new one is flushed first.
 
     Raises:
-        DataError: the disk is full or another I/O error; what was at `path` is left as it was.
+        DataError: `path` is a file or a folder of another kind, the disk is full, or another I/O error; what was at
+            `path` is left as it was.
     """
     path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise DataError("is not a folder", path=path, remedy="give another name for the output folder")
+    if path.exists() and any(path.iterdir()) and not any(path.glob(marker)):
+        remedy = "give another name for the output folder, or remove that one"
+        raise DataError(
+            f"is a folder of another kind (it holds no {marker}) and is not replaced", path=path, remedy=remedy
+        )
     temporary = temporary_name(path)
     try:
         temporary.mkdir(parents=True)

@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
                     file.write("".join(ctm_lines(utt, labels)).encode())
             tally.check(args.max_skip_fraction)
     else:
-        with atomic_dir(args.out) as folder:
+        with atomic_dir(args.out, "*.TextGrid") as folder:
             for utt, alignment in utterances:
                 if tiers := timed(utt, alignment):
                     write_text(textgrid_path(folder, utt), textgrid(tiers))

@@ -91,7 +91,7 @@ def perturb_data_dir(
         DataError: too much unusable audio, or the directory cannot be written.
     """
     written: list[Perturbed] = []
-    with atomic_dir(out_dir) as folder, ThreadPoolExecutor(num_jobs) as pool:
+    with atomic_dir(out_dir, "wav.scp") as folder, ThreadPoolExecutor(num_jobs) as pool:
         # The folder gets its final name at the end: files are written here, but are to be found there.
         here, there = folder / "audio", Path(os.path.abspath(out_dir)) / "audio"
         here.mkdir()
@@ -199,7 +199,7 @@ def perturb_ali_dir(
             alignment = stretch_labels(alignment, num_frames, item.speed, size, shift)
         stretched.append((item.utt, alignment))
     tally.check()
-    with atomic_dir(out_dir) as folder:
+    with atomic_dir(out_dir, "ali.*") as folder:
         for name in MODEL_FILES:
             if (Path(ali_dir) / name).exists():
                 shutil.copyfile(Path(ali_dir) / name, folder / name)

@@ -102,13 +102,13 @@ def test_segments_become_recordings(tmp_path: Path, data_dir: Path) -> None:
 
 def test_an_earlier_directory_is_replaced_only_by_a_complete_one(tmp_path: Path, data_dir: Path) -> None:
     out = make(tmp_path / "sp")
-    (out / "old").write_text("x")
+    (out / "wav.scp").write_text("x")
     broken = DataDir.read(data_dir)
     broken.wav[next(iter(broken.wav))] = str(tmp_path / "missing.wav")
     broken.write(tmp_path / "data")
     with pytest.raises(DataError, match=r"missing\.wav"):
         run(["perturb", str(data_dir), str(out)])
-    assert [path.name for path in out.iterdir()] == ["old"]
+    assert [path.name for path in out.iterdir()] == ["wav.scp"] and (out / "wav.scp").read_text() == "x"
 
 
 def test_alignments_that_do_not_fit(tmp_path: Path, data_dir: Path, ali_dir: Path) -> None:

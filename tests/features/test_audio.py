@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from feature_data import GOLDEN
 
 from acoustic.errors import ConfigError, DataError
 from acoustic.features.audio import (
@@ -23,6 +22,7 @@ from acoustic.features.audio import (
 )
 from acoustic.kaldi.datadir import DataDir, Segment
 from acoustic.log import Tally
+from tests.features.feature_data import GOLDEN
 
 WAV = GOLDEN / "wav" / "engb_f2-000.wav"
 

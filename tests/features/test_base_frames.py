@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from feature_data import random_feats, write_feats
 from torch import Tensor
 
 from acoustic.errors import ConfigError, DataError
@@ -18,6 +17,7 @@ from acoustic.features.transforms import apply_transform
 from acoustic.kaldi.datadir import DataDir
 from acoustic.kaldi.tables import TableWriter
 from acoustic.log import Tally
+from tests.features.feature_data import random_feats, write_feats
 
 SPEAKERS = {"a1": "a", "a2": "a", "b1": "b"}
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from feature_data import GOLDEN, matrices, matrix, random_feats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acoustic.errors import DataError
 from acoustic.features.cmvn import apply_cmvn, cmvn_stats, sliding_cmvn
 from acoustic.kaldi.datadir import DataDir
+from tests.features.feature_data import GOLDEN, matrices, matrix, random_feats
 
 TOLERANCE = 1e-4
 

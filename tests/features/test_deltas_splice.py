@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from feature_data import matrices, matrix, random_feats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +11,7 @@ from acoustic.errors import DataError
 from acoustic.features.deltas import add_deltas, delta_filters
 from acoustic.features.splice import splice
 from acoustic.features.transforms import apply_transform
+from tests.features.feature_data import matrices, matrix, random_feats
 
 TOLERANCE = 1e-4
 

@@ -9,7 +9,6 @@ import kaldi_native_fbank
 import numpy as np
 import pytest
 import torch
-from feature_data import GOLDEN, matrices, waveforms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -18,6 +17,7 @@ from acoustic.features.audio import iter_audio, read_audio
 from acoustic.features.fbank import WINDOW_TYPES, Fbank, FbankOptions
 from acoustic.features.mel import mel_banks
 from acoustic.kaldi.datadir import DataDir
+from tests.features.feature_data import GOLDEN, matrices, waveforms
 
 TOLERANCE = 1e-3  # what "equal to Kaldi's" means here
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from feature_data import FEATS, GOLDEN
 
 from acoustic.errors import ConfigError, DataError
 from acoustic.features.base_frames import base_frames_of_table
@@ -17,6 +16,7 @@ from acoustic.features.frontend import Frontend, FrontendConfig
 from acoustic.features.kaldi_dir import frontend_from_kaldi_dir
 from acoustic.kaldi.tables import TableWriter, read_table
 from acoustic.log import Tally
+from tests.features.feature_data import FEATS, GOLDEN
 
 FMLLR = GOLDEN / "fmllr"
 

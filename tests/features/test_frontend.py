@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from feature_data import GOLDEN, matrices, matrix, random_feats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -19,6 +18,7 @@ from acoustic.features.frontend import Frontend, FrontendConfig
 from acoustic.features.splice import splice
 from acoustic.features.transforms import apply_transform
 from acoustic.kaldi.datadir import DataDir
+from tests.features.feature_data import GOLDEN, matrices, matrix, random_feats
 
 
 def plain(**changes: Any) -> FrontendConfig:

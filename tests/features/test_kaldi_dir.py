@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from feature_data import FEATS, matrices, matrix, random_feats
 
 from acoustic.errors import ConfigError, DataError
 from acoustic.features.config import FrontendConfig
 from acoustic.features.deltas import add_deltas
 from acoustic.features.kaldi_dir import config_from_kaldi_dir, frontend_from_kaldi_dir
 from acoustic.features.splice import splice
+from tests.features.feature_data import FEATS, matrices, matrix, random_feats
 
 
 def experiment(folder: Path, **files: str) -> Path:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from feature_data import random_feats
 
 from acoustic.errors import DataError
 from acoustic.features.frontend import Frontend, FrontendConfig
 from acoustic.features.lda import LdaStats
+from tests.features.feature_data import random_feats
 
 
 def classes_apart(num_frames: int = 2000, dim: int = 6, num_classes: int = 4) -> tuple[torch.Tensor, torch.Tensor]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from feature_data import random_feats, waveforms
 
 from acoustic.features.fbank import Fbank, FbankOptions
 from acoustic.features.frontend import Frontend, FrontendConfig
+from tests.features.feature_data import random_feats, waveforms
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 

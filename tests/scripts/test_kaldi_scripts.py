@@ -8,9 +8,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import fake_programs
 import pytest
-from script_world import SCRIPTS, World, write
+
+from tests.scripts import fake_programs
+from tests.scripts.script_world import SCRIPTS, World, write
 
 KALDI_SCRIPTS = ["decode_kaldi.sh", "align_kaldi.sh", "score_kaldi.sh", "score_sclite.sh"]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import fake_programs
 import pytest
-from script_world import SCRIPTS, World, write
+
+from tests.scripts import fake_programs
+from tests.scripts.script_world import SCRIPTS, World, write
 
 HAS_SCTK = shutil.which("hubscr.pl") is not None or Path("/usr/lib/sctk/bin/hubscr.pl").exists()
 pytestmark = pytest.mark.skipif(not HAS_SCTK, reason="NIST's SCTK (Debian package sctk) is not installed")

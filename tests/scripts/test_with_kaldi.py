@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from script_world import SCRIPTS, write
 
 from acoustic.cli import main
 from acoustic.features.frontend import Frontend, FrontendConfig
@@ -19,6 +18,7 @@ from acoustic.kaldi.alignments import read_alignments, read_model
 from acoustic.kaldi.tables import TableWriter, read_table
 from acoustic.nn.bundle import Bundle
 from acoustic.nn.classifier import ClassifierConfig, SenoneClassifier
+from tests.scripts.script_world import SCRIPTS, write
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 PROGRAMS = ["latgen-faster-mapped", "align-compiled-mapped", "compile-train-graphs", "lattice-scale", "compute-wer"]

@@ -1,0 +1,46 @@
+"""Files and folders that are complete or absent, and never in the place of something else."""
+
+import os
+import stat
+
+import pytest
+
+from acoustic.errors import DataError
+from acoustic.fsio import atomic_dir, atomic_write
+
+
+def test_a_block_that_fails_leaves_what_was_there(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("before")
+    with pytest.raises(RuntimeError), atomic_write(path, "w") as file:
+        file.write("half")
+        raise RuntimeError
+    assert path.read_text() == "before" and [item.name for item in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_device_is_written_to_and_stays_a_device():
+    with atomic_write(os.devnull) as file:
+        file.write(b"gone")
+    assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
+
+
+@pytest.mark.parametrize("occupied", ["file", "folder of another kind", os.devnull])
+def test_a_folder_replaces_only_its_own_kind(tmp_path, occupied):
+    path = tmp_path / occupied  # an absolute path stands for itself
+    if occupied == "file":
+        path.write_text("mine")
+    elif occupied != os.devnull:
+        path.mkdir()
+        (path / "letters.txt").write_text("mine")
+    with pytest.raises(DataError, match="folder"), atomic_dir(path, marker="wav.scp") as folder:
+        (folder / "wav.scp").write_text("")
+    assert occupied == os.devnull or "mine" in (path if path.is_file() else path / "letters.txt").read_text()
+
+
+def test_a_folder_of_the_same_kind_or_an_empty_one_is_replaced(tmp_path):
+    for content in ("first", "second"):
+        (tmp_path / "data").mkdir(exist_ok=True)
+        with atomic_dir(tmp_path / "data", marker="wav.scp") as folder:
+            (folder / "wav.scp").write_text(content)
+        assert (tmp_path / "data" / "wav.scp").read_text() == content
+    assert [item.name for item in tmp_path.iterdir()] == ["data"]
