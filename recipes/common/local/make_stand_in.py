@@ -100,9 +100,7 @@ def copy_system(args: argparse.Namespace, layout: Layout, folder: Path) -> None:
         shutil.copy(args.model / name, tri4 / name)
 
 
-def write_ali_dir(
-    ali_dir: Path, model_dir: Path, data_dir: DataDir, alignments: Mapping[str, np.ndarray]
-) -> None:
+def write_ali_dir(ali_dir: Path, model_dir: Path, data_dir: DataDir, alignments: Mapping[str, np.ndarray]) -> None:
     """Alignments of a data directory with tree and final.mdl."""
     items = [(utt, alignments[utt]) for utt in data_dir.utterances if utt in alignments]
     if not items:
