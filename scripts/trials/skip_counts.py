@@ -93,7 +93,7 @@ def judge(verb: Verb, folder: Path, num_utts: int, faults: dict[int, str], passe
     try:
         num_done, counts = verb.run(folder, num_utts, faults)
     except DataError as error:
-        total = re.match(r"(\d+) of (\d+) \w+ skipped, more than 5.0%", str(error))
+        total = re.search(r"(\d+) of (\d+) \w+ skipped, more than 5.0%", str(error))
         if passes or total is None:
             return f"failed: {error}"
         told = tuple(map(int, total.groups()))
@@ -118,15 +118,14 @@ def counts_told(arguments: list[str]) -> tuple[int, Counter[str]]:
     finally:
         logger.removeHandler(handler)
         silence()
-    lines += stderr.getvalue().splitlines()
-    return parse_summary(next(line for line in reversed(lines) if "skipped" in line))
+    return parse_summary("\n".join([*lines, stderr.getvalue()]))
 
 
-def parse_summary(line: str) -> tuple[int, Counter[str]]:
+def parse_summary(told: str) -> tuple[int, Counter[str]]:
     """Done, and skipped by reason, of a Tally's summary."""
-    match = re.search(r"done (\d+) utterances, skipped (\d+)(?: \(([^)]*)\))?", line)
+    match = re.search(r"done (\d+) utterances, skipped (\d+)(?: \(([^)]*)\))?", told)
     if match is None:
-        raise SystemExit(f"no summary in {line!r}")
+        raise SystemExit(f"no summary in {told[-1000:]}")
     pairs = (pair.rsplit(" ", 1) for pair in (match[3] or "").split(", ") if pair)
     return int(match[1]), Counter({reason: int(count) for reason, count in pairs})
 
