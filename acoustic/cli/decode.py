@@ -10,7 +10,9 @@ from collections.abc import Callable
 
 from acoustic.cli.options import add_dataclass_options, dataclass_from_args
 from acoustic.decode.decoder import Decoder, DecoderOptions, NoPathError, decode_utterances
+from acoustic.decode.graph import read_graph
 from acoustic.decode.jobs import num_cores
+from acoustic.decode.provenance import check_same_model, fingerprints_of, note_of_table, remove_notes, write_notes
 from acoustic.decode.tune import read_tuned
 from acoustic.errors import DataError
 from acoustic.kaldi.symbols import SymbolTable
@@ -48,13 +50,17 @@ def run(args: argparse.Namespace) -> None:
     options = dataclass_from_args(DecoderOptions, args)
     if args.tuned:
         options = apply_tuned(options, args.tuned)
-    decoder = Decoder(TransitionModel.read(args.model), args.graph, options)
+    made_with = check_models(args.model, args.loglikes_rspecifier)
+    model = TransitionModel.read(args.model)
+    decoder = Decoder(model, read_graph(args.graph, model, made_with), options)
     words_of = word_lookup(args.word_symbol_table) if args.word_symbol_table else None
     tally, start = Tally(), time.monotonic()
     num_partial = num_frames = 0
     likelihood = 0.0
     with contextlib.ExitStack() as stack:
         kind = "tokens" if words_of else "int_vector"
+        for wspecifier in filter(None, (args.words_wspecifier, args.ali_wspecifier)):
+            remove_notes(wspecifier)
         words_writer = stack.enter_context(TableWriter(args.words_wspecifier, kind))
         ali_writer = (
             stack.enter_context(TableWriter(args.ali_wspecifier, "int_vector")) if args.ali_wspecifier else None
@@ -73,6 +79,8 @@ def run(args: argparse.Namespace) -> None:
             num_frames += length
             likelihood += result.likelihood
         tally.check(args.max_skip_fraction, args.loglikes_rspecifier)
+    for wspecifier in filter(None, (args.words_wspecifier, args.ali_wspecifier)):
+        write_notes(wspecifier, made_with)
     if num_partial:
         logger.warning("%d utterances got a partial path: none reached a final state", num_partial)
     rate = (time.monotonic() - start) * 100 / num_frames
@@ -82,6 +90,17 @@ def run(args: argparse.Namespace) -> None:
             f"log-likelihood per frame {likelihood / num_frames:.6g} over {num_frames} frames"
         )
     )
+
+
+def check_models(model: str, loglikes_rspecifier: str) -> dict[str, str]:
+    """What words will have been made with: fingerprints of the network, where known, of final.mdl and of its tree.
+
+    Raises:
+        DataError: the network was trained on alignments of another model or tree.
+    """
+    network, decoding = note_of_table(loglikes_rspecifier), fingerprints_of(model)
+    check_same_model(network, decoding, loglikes_rspecifier, model)
+    return network | decoding
 
 
 def apply_tuned(options: DecoderOptions, path: str) -> DecoderOptions:

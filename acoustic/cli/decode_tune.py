@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from acoustic.cli.decode import check_models
 from acoustic.cli.options import add_dataclass_options, dataclass_from_args
 from acoustic.decode.decoder import SearchOptions
+from acoustic.decode.graph import read_graph
 from acoustic.decode.jobs import num_cores
 from acoustic.decode.tune import Grid, Trial, tune
 from acoustic.decode.wer import read_transcripts
@@ -62,9 +64,11 @@ def run(args: argparse.Namespace) -> None:
         parse_floats("--prior-scales", args.prior_scales),
     )
     start = time.monotonic()
+    made_with = check_models(args.model, args.loglikes_rspecifier)
+    model = TransitionModel.read(args.model)
     result = tune(
-        TransitionModel.read(args.model),
-        args.graph,
+        model,
+        read_graph(args.graph, model, made_with),
         progress(read_table(args.loglikes_rspecifier, "matrix"), "tune"),
         read_transcripts(args.ref),
         SymbolTable.read(args.word_symbol_table or Path(args.graph).parent / "words.txt").id_of,

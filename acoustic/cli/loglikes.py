@@ -14,6 +14,7 @@ from torch import Tensor
 from acoustic.cli.options import parse_bool
 from acoustic.decode.forward import AcousticModel, by_frames
 from acoustic.decode.priors import PRIOR_FLOOR
+from acoustic.decode.provenance import check_same_model, fingerprints_of, remove_notes, write_notes
 from acoustic.errors import ConfigError
 from acoustic.features.base_frames import base_frames, base_frames_of_table
 from acoustic.kaldi.datadir import DataDir
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cmvn", help="rspecifier of CMVN statistics, for features given as an rspecifier")
     parser.add_argument("--utt2spk", help="rspecifier of the speakers, for features given as an rspecifier")
     parser.add_argument("--fmllr", help="fMLLR transforms: an rspecifier, or a directory with trans.N")
+    parser.add_argument("--for-model", help="final.mdl that will decode: refuse a network trained on another's tree")
     parser.add_argument("--max-skip-fraction", type=float, default=0.05, help="fail when more utterances are skipped")
 
 
@@ -58,6 +60,10 @@ def run(args: argparse.Namespace) -> None:
         prior_scale=args.prior_scale,
         prior_floor=args.prior_floor,
     )
+    fingerprints = model.bundle.fingerprints
+    if args.for_model:
+        check_same_model(fingerprints, fingerprints_of(args.for_model), args.exp_dir, args.for_model)
+    remove_notes(args.loglikes)
     forward = model.loglikes if args.apply_priors else model.log_posteriors
     tally, num_frames, start = Tally(), 0, time.monotonic()
     with TableWriter(args.loglikes, "matrix") as writer:
@@ -66,6 +72,7 @@ def run(args: argparse.Namespace) -> None:
                 writer.write(utt, matrix.cpu().numpy())
                 num_frames += len(base)
         tally.check(args.max_skip_fraction, args.feats)
+    write_notes(args.loglikes, fingerprints)
     seconds = time.monotonic() - start
     logger.info(
         "%s", tally.summary(f"{num_frames / seconds:.0f} frames/s, real-time factor {100 * seconds / num_frames:.5f}")

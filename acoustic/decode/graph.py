@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -193,20 +194,30 @@ def check_replaceable(graph_dir: Path) -> None:
         raise DataError("exists and is not a graph directory", path=graph_dir, remedy="remove it or name another")
 
 
-def read_graph(path: str | Path, model: TransitionModel) -> FstArrays:
+def read_graph(path: str | Path, model: TransitionModel, fingerprints: Mapping[str, str] | None = None) -> FstArrays:
     """Read HCLG for decoding with `model`.
 
+    Args:
+        path: HCLG.fst; graph.json and num_pdfs beside it are looked at.
+        model: what its labels mean.
+        fingerprints: those of the model and, where known, of its tree (provenance.fingerprints_of).
+
     Raises:
-        DataError: the file is damaged, empty, or made for another model: graph.json or num_pdfs beside it say so, or
-            its labels are none of the model's transition_ids.
+        DataError: the file is damaged, empty, or made for another model or tree: graph.json or num_pdfs beside it say
+            so, or its labels are none of the model's transition_ids.
     """
     path = Path(path)
     graph = read_fst(path)
     if graph.num_arcs == 0:
         raise DataError("is an empty graph", path=path, remedy=MAKE_GRAPH)
     description = path.parent / GRAPH_JSON
-    if description.exists() and read_json(description).get("transition_model") != model.fingerprint():
-        raise DataError("was made for another tree or topology than the model's", path=path, remedy=MAKE_GRAPH)
+    if description.exists():
+        known = {"transition_model": model.fingerprint(), **(fingerprints or {})}
+        made_with = read_json(description)
+        if not isinstance(made_with, dict):
+            raise DataError("is no description of a graph", path=description, remedy=MAKE_GRAPH)
+        if any(made_with.get(name, digest) != digest for name, digest in known.items()):
+            raise DataError("was made for another tree or topology than the model's", path=path, remedy=MAKE_GRAPH)
     highest = int(graph.arcs["ilabel"].max())
     if highest > model.num_transition_ids:
         raise DataError(

@@ -174,7 +174,8 @@ split_table() {
 
 # prepare_loglikes EXP_DIR DATA_DIR: set `loglikes_command`, which prints job JOB's part of the scaled likelihoods of
 # DATA_DIR on its standard output: those of --loglikes where given, else computed by the network from features split by
-# utterance. CMVN statistics are always those of whole speakers.
+# utterance. CMVN statistics are always those of whole speakers. The network must have been trained on alignments by the
+# tree of `model`.
 prepare_loglikes() {
   local exp_dir=$1 data_dir=$2 cmvn=$2/cmvn.scp num_threads=1
   if [ -n "$loglikes" ]; then
@@ -202,7 +203,8 @@ prepare_loglikes() {
   fi
   # The parts may lose what they like; check_done counts over the whole.
   loglikes_command=("$acoustic" loglikes "--prior-scale=$prior_scale" "--device=$device" "--num-threads=$num_threads"
-    --max-skip-fraction=1 "--cmvn=$cmvn" "--utt2spk=ark:$data_dir/utt2spk" ${fmllr:+"--fmllr=$fmllr"}
+    --max-skip-fraction=1 "--for-model=$model" "--cmvn=$cmvn" "--utt2spk=ark:$data_dir/utt2spk"
+    ${fmllr:+"--fmllr=$fmllr"}
     "$exp_dir" "scp:$work/feats.scp.JOB" ark:-)
 }
 
