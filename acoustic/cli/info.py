@@ -9,8 +9,11 @@ from collections.abc import Callable, Iterator, Sized
 from pathlib import Path
 
 from acoustic.data.cache import CacheMeta
+from acoustic.decode.graph import GRAPH_JSON
+from acoustic.decode.provenance import read_note
 from acoustic.errors import DataError
 from acoustic.features.audio import read_audio
+from acoustic.fsio import read_json
 from acoustic.kaldi.alignments import alignment_rspecifiers, read_model
 from acoustic.kaldi.datadir import DataDir
 from acoustic.kaldi.fst import MAGIC, read_fst
@@ -25,6 +28,7 @@ from acoustic.kaldi.transitions import TransitionModel
 from acoustic.kaldi.tree import DecisionTree
 from acoustic.log import Tally
 from acoustic.nn.bundle import load_bundle
+from acoustic.train.checkpoint import NAME, Checkpoints
 
 HELP = "tell what files and folders are: models, trees, graphs, tables, data, with their fingerprints"
 EXAMPLE = "acoustic info exp/relu exp/tri3/final.mdl exp/tri3/tree exp/tri3/graph data/train/feats.scp"
@@ -34,6 +38,7 @@ Describe = Callable[[Path], Iterator[str]]
 REMEDY = "acoustic info knows the files of Kaldi experiments and those that acoustic writes"
 HEAD_BYTES = 4096
 BINARY = b"\0B"
+FOLLOWERS = {"<DIMENSION>": "a GMM acoustic model", "<Nnet3>": "an nnet3 acoustic model"}
 MATRICES, VECTORS = (b"FM", b"DM", b"CM", b"CM2", b"CM3"), (b"FV", b"DV")
 
 
@@ -48,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
     for path in args.paths:
         what, *details = describe(path)
         print(f"{path}: {what}")
-        for line in details:
+        for line in itertools.chain(details, made_with(path)):
             print(f"  {line}")
         tally.done()
     sys.stdout.flush()
@@ -64,13 +69,20 @@ def describe(path: Path) -> Iterator[str]:
     return folder(path) if path.is_dir() else file(path)
 
 
+def made_with(path: Path) -> Iterator[str]:
+    """What the note beside a file says."""
+    yield from (f"made with {name} {digest}" for name, digest in sorted(read_note(path).items()))
+
+
 # -- folders ------------------------------------------------------------------------------------------------------
 
 
 def folder(path: Path) -> Iterator[str]:
     """A folder, told by what lies in it."""
     kinds: list[tuple[str, Describe]] = [
-        ("final.pt", bundle),
+        ("final.pt", lambda folder: bundle(folder / "final.pt")),
+        ("checkpoints", unfinished_run),
+        ("manifest.json", checkpoint),
         ("meta.json", cache),
         ("HCLG.fst", graph_dir),
         ("L.fst", lang_dir),
@@ -86,6 +98,26 @@ def folder(path: Path) -> Iterator[str]:
     raise DataError("a folder of no known kind", path=path, remedy=REMEDY)
 
 
+def unfinished_run(path: Path) -> Iterator[str]:
+    """An exp_dir without final.pt."""
+    steps = Checkpoints(path / "checkpoints").steps()
+    yield f"unfinished training run with {len(steps)} checkpoints"
+    if steps:
+        yield from checkpoint(path / "checkpoints" / f"step-{steps[-1]:09d}")
+
+
+def checkpoint(path: Path) -> Iterator[str]:
+    """A checkpoint, checked against its manifest."""
+    if NAME.fullmatch(path.name) is None:
+        raise DataError("a folder of no known kind", path=path, remedy=REMEDY)
+    step = int(path.name.removeprefix("step-"))
+    state = Checkpoints(path.parent).load(step)
+    yield f"checkpoint after {step} updates, {state['position']['interval']} dev evaluations"
+    yield f"{sum(tensor.numel() for tensor in state['model'].values())} parameters, {state['dtype']}"
+    yield f"best weights: those of step {state['best_step']}, dev loss {state['schedule']['best_loss']:.4f}"
+    yield from fingerprints(state["data"])
+
+
 def cache(path: Path) -> Iterator[str]:
     """A frames cache."""
     meta = CacheMeta.read(path)
@@ -98,6 +130,9 @@ def graph_dir(path: Path) -> Iterator[str]:
     """A decoding graph."""
     yield "graph directory"
     yield from fst(path / "HCLG.fst")
+    description = path / GRAPH_JSON
+    if description.exists():
+        yield from (f"{name} {value}" for name, value in sorted(read_json(description).items()))
     if (path / "words.txt").exists():
         yield f"{len(SymbolTable.read(path / 'words.txt').id_of)} word symbols"
 
@@ -193,9 +228,13 @@ def fingerprints(values: dict[str, str]) -> Iterator[str]:
 
 def transition_model(path: Path) -> Iterator[str]:
     """final.mdl, of which the head is read."""
-    model = TransitionModel.read(path)
+    with open_reader(path) as reader:
+        reader.read_binary_header()
+        model = TransitionModel.read_from(reader)
+        follower = reader.peek_token() if reader.peek(1) else ""
+        reader.abort()
     yield f"transition model of {model.num_phones} phones, {model.num_transition_ids} transition_ids"
-    yield f"{model.num_pdfs} pdfs"
+    yield f"{model.num_pdfs} pdfs" + (f"; {FOLLOWERS[follower]} follows" if follower in FOLLOWERS else "")
     yield f"transition_model {model.fingerprint()}"
 
 
