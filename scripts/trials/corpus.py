@@ -81,7 +81,10 @@ def write_ali(corpus: Corpus, alignments: dict[str, np.ndarray], num_jobs: int =
 
 
 def train_config(corpus: Corpus, exp_dir: Path, **options: object) -> TrainConfig:
-    """A training run of a second or two; `options` are further overrides, `__` standing for a dot."""
+    """A training run of a second or two, with all that a checkpoint could forget: masks, averages, running statistics.
+
+    `options` are further overrides, `__` standing for a dot.
+    """
     values: dict[str, object] = {
         "exp_dir": "-",
         "train.data_dir": corpus.data_dir,
@@ -92,6 +95,11 @@ def train_config(corpus: Corpus, exp_dir: Path, **options: object) -> TrainConfi
         "model.hidden_layers": 2,
         "model.hidden_dim": 16,
         "model.dropout": 0.2,
+        "model.norm": "batch",
+        "masking.num_time_masks": 1,
+        "masking.max_time_width": 2,
+        "average.name": "ema",
+        "average.decay": 0.9,
         "schedule.max_epochs": 4,
         "data.batch_size": 64,
         "runtime.device": "cpu",

@@ -34,6 +34,11 @@ from inject import WritePoints
 
 from acoustic.train.config import TrainConfig
 
+VARIANTS: dict[str, dict[str, object]] = {
+    "plain": {},
+    "pretrained": {"pretrain__name": "rbm", "model__norm": "none", "model__activation": "sigmoid"},
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kills", type=int, help="kills at random moments (50; quick 4)")
@@ -42,26 +47,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(settings: Settings) -> Outcome:
     num_kills = settings.args.kills or (4 if settings.quick else 50)
     corpus = make_corpus(settings.folder / "corpus", num_utts=15 if settings.quick else 40)
-    options: dict[str, object] = {}
     if settings.quick:
-        options["schedule__max_epochs"] = 2
         without_curves()
-    expected, seconds = unbroken(corpus, settings.folder, options)
-    equal = 0
+    results = [
+        one_variant(corpus, settings, name, num_kills // len(VARIANTS), options) for name, options in VARIANTS.items()
+    ]
+    wrong = [f"{name}: {fault}" for name, faults, _ in results for fault in faults]
+    for line in wrong:
+        print(line)
+    total = sum(count for _, _, count in results)
+    told = "; ".join(f"{name} {count - len(faults)} of {count}" for name, faults, count in results)
+    return Outcome(not wrong, f"{total - len(wrong)} of {total} killed runs ended identical ({told})")
+
+
+def one_variant(
+    corpus: Corpus, settings: Settings, name: str, num_kills: int, options: dict[str, object]
+) -> tuple[str, list[str], int]:
+    """All kills of one kind of run: its name, what was not identical, how many kills."""
+    folder = settings.folder / name
+    folder.mkdir()
+    options = options | {"schedule__max_epochs": 2 if settings.quick else 4}
+    expected, seconds = unbroken(corpus, folder, options)
     generator = random.Random(settings.seed)
-    for number in range(num_kills):
-        moment = generator.uniform(0, seconds)
-        equal += kill_at_moment(corpus, settings.folder / f"moment-{number}", moment, options) == expected
-    points = write_points(corpus, settings.folder, options)
+    moments = [generator.uniform(0, seconds) for _ in range(num_kills)]
+    faults = [
+        f"killed after {moment:.3f} of {seconds:.3f} s"
+        for number, moment in enumerate(moments)
+        if kill_at_moment(corpus, folder / f"moment-{number}", moment, options) != expected
+    ]
+    points = write_points(corpus, folder, options)
     chosen = points_of_a_save(points) if settings.quick else list(range(len(points)))
-    wrong = [points[at] for at in chosen if kill_at_point(corpus, settings.folder, at, options) != expected]
-    for name in wrong:
-        print(f"not identical after a kill at: {name}")
-    return Outcome(
-        equal == num_kills and not wrong,
-        f"identical after {equal} of {num_kills} kills at random moments of a run of {seconds:.1f} s and after "
-        f"{len(chosen) - len(wrong)} of {len(chosen)} kills at write points (of {len(points)})",
+    faults += [f"killed at: {points[at]}" for at in chosen if kill_at_point(corpus, folder, at, options) != expected]
+    print(
+        f"{name}: {num_kills} kills at random moments of {seconds:.2f} s, {len(chosen)} at {len(points)} write points"
     )
+    return name, faults, num_kills + len(chosen)
 
 
 def unbroken(corpus: Corpus, folder: Path, options: dict[str, object]) -> tuple[str, float]:
