@@ -43,6 +43,10 @@ def run(settings: Settings) -> Outcome:
         model = AcousticModel.load(config.exp_dir)
         largest[f"decoding, cmvn {cmvn}"] = decoding(model, corpus)
         largest[f"training batches, cmvn {cmvn}"] = training(model, corpus, settings)
+        control = without_edges(model, corpus)
+        if control <= TOLERANCE:
+            return Outcome(False, f"joined utterances differ by {control:.2g} only: this trial could not see leakage")
+        print(f"cmvn {cmvn}: joining utterances, which leakage amounts to, would make a difference of {control:.2g}")
     for name, difference in largest.items():
         print(f"{name}: largest difference of posteriors {difference:.2g}")
     return Outcome(
@@ -66,6 +70,16 @@ def posteriors(model: AcousticModel, feats: dict[str, np.ndarray], corpus: Corpu
     write_data(corpus, feats)
     frames = dict(base_frames(DataDir.read(corpus.data_dir), model.frontend, Tally()))
     return dict(zip(frames, (x.exp() for x in model.log_posteriors(list(frames.values()))), strict=True))
+
+
+def without_edges(model: AcousticModel, corpus: Corpus) -> float:
+    """The largest difference when utterances are joined in pairs, as if there were no edge: what leakage would be."""
+    together = posteriors(model, corpus.feats, corpus)
+    utts = sorted(corpus.feats)
+    pairs = dict(zip(utts[::2], utts[1::2], strict=False))
+    joined = {one: np.concatenate([corpus.feats[one], corpus.feats[other]]) for one, other in pairs.items()}
+    result = posteriors(model, joined, corpus)
+    return max(float((result[utt][: len(together[utt])] - together[utt]).abs().max()) for utt in joined)
 
 
 def decoding(model: AcousticModel, corpus: Corpus) -> float:
