@@ -79,6 +79,7 @@ def without_edges(model: AcousticModel, corpus: Corpus) -> float:
     pairs = dict(zip(utts[::2], utts[1::2], strict=False))
     joined = {one: np.concatenate([corpus.feats[one], corpus.feats[other]]) for one, other in pairs.items()}
     result = posteriors(model, joined, corpus)
+    write_data(corpus, corpus.feats)
     return max(float((result[utt][: len(together[utt])] - together[utt]).abs().max()) for utt in joined)
 
 
