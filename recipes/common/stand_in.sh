@@ -6,7 +6,7 @@
 #   recipes/common/stand_in.sh --digits-dir ~/kaldi/egs/digits --fold 2 swbd exp/swbd_of_digits
 #
 # options:
-#   --train-utterances N  sentences of each of the 40 voices to train on (default: 12)
+#   --train-utterances N  sentences of each of the 40 voices to train on (default: 20)
 #   --dev-utterances N    of each of the 6 voices of dev (default: 12)
 #   --test-utterances N   of each of the 8 voices of test (default: 20)
 #   --digits-dir DIR      take the connected digits of recipes/digits instead: their data, alignments, graph
@@ -17,7 +17,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/path.sh"
 . "$here/options.sh"
 
-train_utterances=12 dev_utterances=12 test_utterances=20 digits_dir="" fold=1 num_jobs=$(nproc)
+train_utterances=20 dev_utterances=12 test_utterances=20 digits_dir="" fold=1 num_jobs=$(nproc)
 option_names=({train,dev,test}_utterances digits_dir fold num_jobs)
 arguments=()
 take_argument() { arguments+=("$1"); }
@@ -40,7 +40,7 @@ corpus=$out.corpus
 mini=$here/../mini
 rm -rf "$out"
 "$mini/run.sh" --exp "$corpus" --stop-stage 1 --num-jobs "$num_jobs" --train-utterances "$train_utterances" \
-  --dev-utterances "$dev_utterances" --test-utterances "$test_utterances"
+  --dev-utterances "$dev_utterances" --test-utterances "$test_utterances" | sed 's/^/  /'
 acoustic mkgraph "$corpus/lang" "$corpus/mono" "$corpus/graph"
 python3 "$here/local/make_stand_in.py" --description "minutes of synthetic speech" \
   --train "$corpus/corpus/train" --dev "$corpus/corpus/dev" --test "$corpus/corpus/test" \
