@@ -82,7 +82,7 @@ def training_faults(settings: Settings) -> tuple[list[str], int]:
     wait(fork(lambda: fail_at(counted, -1, 0, False, names), settings.folder / "counted.log"))
     points = json.loads(names.read_text())
     faults, num_trials = [], 0
-    for at in range(0, len(points), 19 if settings.quick else 1):
+    for at in range(0, len(points), 29 if settings.quick else 1):
         for number, forever in FAULTS:
             config = train_config(corpus, settings.folder / f"fault-{at}-{number}", **options)
             num_trials += 1
@@ -130,7 +130,7 @@ def writer_faults(settings: Settings) -> tuple[list[str], int]:
             for version in versions:  # in a child: some writers start threads, and this process is to be forked
                 in_child(folder, lambda path=path, version=version, write=write: write(path, version) or "")  # type: ignore[misc]
         num_points = int(in_child(folder, lambda folder=folder, write=write: count_points(folder, write)))  # type: ignore[misc]
-        for at in range(0, num_points, max(1, num_points // 4) if settings.quick else 1):
+        for at in range(0, num_points, max(1, num_points // 3) if settings.quick else 1):
             for number, forever in FAULTS[at % 2 :][:1] if settings.quick else FAULTS:
                 num_trials += 1
                 fault = one_writer_fault(name, write, folder, at, number, forever)

@@ -76,7 +76,7 @@ def one_variant(
         if kill_at_moment(corpus, folder / f"moment-{number}", moment, options) != expected
     ]
     points = write_points(corpus, folder, options)
-    chosen = points_of_a_save(points) if settings.quick else list(range(len(points)))
+    chosen = few_points(points) if settings.quick else list(range(len(points)))
     faults += [f"killed at: {points[at]}" for at in chosen if kill_at_point(corpus, folder, at, options) != expected]
     print(
         f"{name}: {num_kills} kills at random moments of {seconds:.2f} s, {len(chosen)} at {len(points)} write points"
@@ -139,8 +139,12 @@ def kill_at_point(corpus: Corpus, folder: Path, at: int, options: dict[str, obje
     return finish(config, exp_dir, log)
 
 
-def points_of_a_save(points: list[str]) -> list[int]:
-    """The points of one checkpoint from the middle of a run, with the metrics before it and the pruning after it."""
+def few_points(points: list[str]) -> list[int]:
+    """The points at which the first pre-trained layer is written; else those of one checkpoint from the middle of a
+    run, with the metrics before it and the pruning after it."""
+    layer = [at for at, name in enumerate(points) if "layer-0" in name]
+    if layer:
+        return layer
     first = [at for at, name in enumerate(points) if name == "open metrics.jsonl"][-1]
     return list(range(first, next(at for at, name in enumerate(points) if "final.pt" in name) - 1))
 

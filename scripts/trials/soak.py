@@ -21,8 +21,8 @@ from harness import Outcome, Settings, fork, main, train_here, wait
 from acoustic.train import loop
 from acoustic.train.config import TrainConfig
 
-QUICK_STEPS, FULL_STEPS = 8_000, 1_000_000
-NUM_INTERVALS = 40
+QUICK_STEPS, FULL_STEPS = 3_000, 1_000_000
+QUICK_INTERVALS, FULL_INTERVALS = 16, 40
 MAX_SLOPE = 1.0  # megabytes an hour
 
 
@@ -32,12 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(settings: Settings) -> Outcome:
     num_steps = settings.args.steps or (QUICK_STEPS if settings.quick else FULL_STEPS)
-    steps_per_interval = num_steps // NUM_INTERVALS
+    num_intervals = QUICK_INTERVALS if settings.quick else FULL_INTERVALS
+    steps_per_interval = num_steps // num_intervals
     # Eight frames an update; nine tenths of the utterances are for training.
     corpus = make_corpus(settings.folder / "corpus", num_utts=max(20, steps_per_interval * 8 // 90), mean_frames=100)
     config = train_config(
         corpus, settings.folder / "exp", data__batch_size=8, schedule__name="constant",
-        schedule__max_epochs=NUM_INTERVALS, optim__learning_rate=0.001, runtime__checkpoint_minutes=0.2,
+        schedule__max_epochs=num_intervals, optim__learning_rate=0.001, runtime__checkpoint_minutes=0.2,
     )  # fmt: skip
     samples_path, log = settings.folder / "samples.jsonl", settings.folder / "log"
     status = wait(fork(lambda: note_and_train(config, samples_path), log), 24 * 3600.0)
@@ -54,7 +55,7 @@ def judge(samples: np.ndarray, quick: bool) -> Outcome:
     hours = half[:, 0] / 3600
     megabytes = half[:, 2] / 1e6
     slope, growth = float(np.polyfit(hours, megabytes, 1)[0]), float(megabytes[-1] - megabytes[0])
-    open_files, threads = set(half[:, 3].astype(int)), set(half[:, 4].astype(int))
+    open_files, threads = set(half[:, 3].astype(int).tolist()), set(half[:, 4].astype(int).tolist())
     steady = growth < 1.0 if quick else slope < MAX_SLOPE
     rate = (samples[-1, 1] - samples[0, 1]) / (samples[-1, 0] - samples[0, 0])
     return Outcome(
