@@ -51,7 +51,7 @@ sclite_options=(--hub hub4 --ctm-filter "awk -f '$here/local/ctm_filter.awk'")
 tune_options=()
 stand_in_options=()
 # What a stand-in has too little speech for.
-stand_in_overrides=(model.hidden_dim=256 schedule.max_epochs=12)
+stand_in_overrides=(model.hidden_dim=256 schedule.max_epochs=8)
 parse_experiment_options dahl2013_relu3k_dropout "$@"
 total_name=$test_set
 dev_decode=${dev_decode:-decode_nosp_$dev_set} test_decode=${test_decode:-decode_nosp_$test_set}

@@ -22,10 +22,8 @@ SETS = {"swbd": ("train_nodup", "train_dev", "eval2000"), "bn": ("train", None, 
 def run(command: list[str | Path], timeout: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
     """Run a program; PATH begins with the environment's own folder. Threads would only get in each other's way."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return subprocess.run(
-        [str(word) for word in command],
-        capture_output=True, text=True, timeout=timeout, env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", **env},
-    )  # fmt: skip
+    variables = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", **env}
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=timeout, env=variables)
 
 
 def recipe(name: str, *arguments: str | Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
