@@ -12,6 +12,7 @@ import numpy as np
 from acoustic.errors import ConfigError
 from acoustic.kaldi.basic import check_token, write_float, write_int32
 from acoustic.kaldi.fst import read_fst_from, write_fst
+from acoustic.kaldi.lattice_files import read_compact_lattice, read_lattice, write_lattice
 from acoustic.kaldi.matrix import read_matrix, read_vector, write_matrix, write_vector
 from acoustic.kaldi.numbers import IntArray, as_int32
 from acoustic.kaldi.posterior import read_posterior, write_posterior
@@ -121,6 +122,8 @@ KINDS: dict[str, Kind] = {
     "token": Kind(_read_token, _write_token, has_binary_form=False),
     "int32": Kind(_read_basic(ByteReader.read_int32), _write_basic(write_int32)),
     "fst": Kind(read_fst_from, write_fst, has_binary_form=False),
+    "lattice": Kind(read_lattice, write_lattice, has_binary_form=False),
+    "compact_lattice": Kind(read_compact_lattice, write_lattice, has_binary_form=False),
     "float": Kind(_read_basic(ByteReader.read_float), _write_basic(write_float)),
 }
 """The kinds of value by the name that `read_table` and `TableWriter` take."""
