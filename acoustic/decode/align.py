@@ -84,7 +84,7 @@ class Aligner:
             raise DataError("its graph is empty or of another model", remedy="compile the graphs with this model")
         arcs = graph.arcs.copy()
         arcs["weight"] += self._cost[arcs["ilabel"]]
-        search = Search(replace(graph, arcs=arcs), self._model, self.options.beam, NO_LIMIT, MIN_ACTIVE)
+        search = Search(replace(graph, arcs=arcs, properties=0), self._model, self.options.beam, NO_LIMIT, MIN_ACTIVE)
         try:
             path = search.best_path(loglikes, self.options.acoustic_scale, allow_partial=False)
             return Alignment(path, len(loglikes), retried=False)

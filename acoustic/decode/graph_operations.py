@@ -23,7 +23,7 @@ def remove_input_symbols(fst: FstArrays, symbols: Sequence[int]) -> FstArrays:
     """Turn input symbols into epsilon (fstrmsymbols)."""
     arcs = fst.arcs.copy()
     arcs["ilabel"][np.isin(arcs["ilabel"], np.asarray(symbols, dtype=np.int32))] = 0
-    return replace(fst, arcs=arcs)
+    return replace(fst, arcs=arcs, properties=0)
 
 
 def push_special(fst: FstArrays) -> FstArrays:
@@ -54,7 +54,8 @@ def push_special(fst: FstArrays) -> FstArrays:
     cost = -np.log(potential)
     arcs = fst.arcs.copy()
     arcs["weight"] = arcs["weight"] + cost[targets] - cost[sources]
-    return replace(fst, arcs=arcs, final=(fst.final + (cost[fst.start] - cost)).astype(np.float32))
+    final = (fst.final + (cost[fst.start] - cost)).astype(np.float32)
+    return replace(fst, arcs=arcs, final=final, properties=0)
 
 
 def add_self_loops(fst: FstArrays, model: TransitionModel, self_loop_scale: float) -> FstArrays:

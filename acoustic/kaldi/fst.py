@@ -23,7 +23,7 @@ VECTOR_VERSION = 2
 CONST_VERSION = 2
 CONST_ALIGNED_VERSION = 1
 HAS_INPUT_SYMBOLS, HAS_OUTPUT_SYMBOLS, IS_ALIGNED = 1, 2, 4
-EXPANDED_PROPERTY, MUTABLE_PROPERTY = 1, 2  # all other properties are left unknown
+EXPANDED_PROPERTY, MUTABLE_PROPERTY = 1, 2  # of the file's type; all other bits are knowledge about the transducer
 NO_STATE = -1
 MAX_TEXT_STATES = 1 << 24  # text with higher state numbers is damaged, and would exhaust the memory
 
@@ -45,12 +45,14 @@ class FstArrays:
         final: float32 [num_states], final costs; inf where a state is not final.
         first_arc: int64 [num_states + 1]; the arcs of state s are first_arc[s] .. first_arc[s + 1] - 1.
         arcs: [num_arcs], of type `ARC`; weights are costs, label 0 is epsilon.
+        properties: what its file says is known of it, in OpenFst's bits without those of the type; 0, nothing.
     """
 
     start: int
     final: NDArray[np.float32]
     first_arc: NDArray[np.int64]
     arcs: NDArray[np.void]
+    properties: int = 0
 
     @property
     def num_states(self) -> int:
@@ -70,7 +72,7 @@ class FstArrays:
         """A copy in which every arc with a word costs `penalty` more (lattice-add-penalty, but in the graph)."""
         arcs = self.arcs.copy()
         arcs["weight"][arcs["olabel"] != 0] += np.float32(penalty)
-        return replace(self, arcs=arcs)
+        return replace(self, arcs=arcs, properties=0)
 
     def write(self, path: str | Path) -> None:
         """Write a file of type `const`, complete or absent."""
@@ -104,7 +106,7 @@ def read_fst_from(reader: ByteReader) -> FstArrays:
     if struct.unpack("<i", reader.read(4))[0] != MAGIC:
         raise reader.error("is not an OpenFst file", "name a graph such as HCLG.fst")
     fst_type, arc_type = _read_string(reader), _read_string(reader)
-    version, flags, _, start, num_states, num_arcs = HEADER.unpack(reader.read(HEADER.size))
+    version, flags, properties, start, num_states, num_arcs = HEADER.unpack(reader.read(HEADER.size))
     if fst_type not in ("const", "vector") or arc_type != "standard":
         raise reader.error(
             f"holds a transducer of type {fst_type!r} over arcs of type {arc_type!r}",
@@ -122,7 +124,7 @@ def read_fst_from(reader: ByteReader) -> FstArrays:
             raise reader.error(f"has version {version} of the format vector, which is unknown")
         fst = _read_vector(reader, start, num_states)
     _check(fst, reader)
-    return fst
+    return replace(fst, properties=properties & ~(EXPANDED_PROPERTY | MUTABLE_PROPERTY))
 
 
 def write_const(file: IO[bytes], fst: FstArrays) -> None:
@@ -134,7 +136,7 @@ def write_const(file: IO[bytes], fst: FstArrays) -> None:
     sources = fst.sources()
     states["num_iepsilons"] = np.bincount(sources[fst.arcs["ilabel"] == 0], minlength=fst.num_states)
     states["num_oepsilons"] = np.bincount(sources[fst.arcs["olabel"] == 0], minlength=fst.num_states)
-    _write_header(file, fst, "const", CONST_VERSION, EXPANDED_PROPERTY)
+    _write_header(file, fst, "const", CONST_VERSION, EXPANDED_PROPERTY, fst.num_arcs)
     for array in (states, fst.arcs):
         if len(array):  # an empty array has no buffer
             file.write(np.ascontiguousarray(array).view(np.uint8).data)
@@ -145,16 +147,17 @@ def write_fst(file: IO[bytes], fst: FstArrays, binary: bool) -> None:
     if not binary:
         file.write("\n".join(["", *_text_lines(fst), "", ""]).encode())
         return
-    _write_header(file, fst, "vector", VECTOR_VERSION, EXPANDED_PROPERTY | MUTABLE_PROPERTY)
+    # OpenFst leaves the number of arcs of this type at 0.
+    _write_header(file, fst, "vector", VECTOR_VERSION, EXPANDED_PROPERTY | MUTABLE_PROPERTY, num_arcs=0)
     ends = fst.first_arc.tolist()
     for state, final in enumerate(fst.final.tolist()):
         file.write(struct.pack("<fq", final, ends[state + 1] - ends[state]))
         file.write(fst.arcs[ends[state] : ends[state + 1]].tobytes())
 
 
-def _write_header(file: IO[bytes], fst: FstArrays, fst_type: str, version: int, properties: int) -> None:
+def _write_header(file: IO[bytes], fst: FstArrays, fst_type: str, version: int, of_type: int, num_arcs: int) -> None:
     file.write(struct.pack("<i", MAGIC) + _string(fst_type) + _string("standard"))
-    file.write(HEADER.pack(version, 0, properties, fst.start, fst.num_states, fst.num_arcs))
+    file.write(HEADER.pack(version, 0, fst.properties | of_type, fst.start, fst.num_states, num_arcs))
 
 
 def _text_lines(fst: FstArrays) -> Iterator[str]:
