@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from acoustic.train.checkpoint import Checkpoints
 from acoustic.train.config import TrainConfig
 from acoustic.train.frontend import resolve_features
 from acoustic.train.initial import take_over
+from acoustic.train.ranks import join
 from acoustic.train.run import train
 
 HELP = "train a senone classifier (hydra overrides: key=value, group=choice)"
@@ -39,10 +41,15 @@ def run(args: argparse.Namespace) -> None:
 
 
 def train_as(config: TrainConfig) -> None:
-    """Train under a configuration, in an exp_dir that is its own."""
-    claim_exp_dir(config)
-    log.set_up(file=Path(config.exp_dir) / "train.log")
-    train(config)
+    """Train under a configuration, in an exp_dir that is its own; rank 0 writes and speaks for all."""
+    with join(config.runtime.device, config.ranks) as ranks:
+        with ranks.first_goes_ahead():
+            if ranks.is_first:
+                claim_exp_dir(config)
+                log.set_up(file=Path(config.exp_dir) / "train.log")
+            else:
+                log.set_up(logging.WARNING)
+        train(config, ranks)
 
 
 def complete(config: TrainConfig) -> None:

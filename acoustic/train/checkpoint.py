@@ -31,11 +31,12 @@ class Checkpoints:
     Args:
         directory: where they lie; made when the first is saved.
         keep: how many of the newest are kept, beside the best.
+        writes: false in ranks that only read.
     """
 
-    def __init__(self, directory: str | Path, keep: int = 3) -> None:
+    def __init__(self, directory: str | Path, keep: int = 3, writes: bool = True) -> None:
         self.directory = Path(directory)
-        self.keep = keep
+        self.keep, self.writes = keep, writes
 
     def path(self, step: int) -> Path:
         """The folder of the checkpoint saved after update `step`."""
@@ -54,6 +55,8 @@ class Checkpoints:
         Raises:
             DataError: the disk is full or fails; the earlier checkpoints are untouched.
         """
+        if not self.writes:
+            return
         buffer = io.BytesIO()
         torch.save(state, buffer)
         with fsio.atomic_dir(self.path(step)) as folder:
@@ -131,7 +134,7 @@ class Checkpoints:
 
     def clear_unfinished(self) -> None:
         """Remove what a killed run left half written."""
-        for item in self.directory.glob(".step-*"):
+        for item in self.directory.glob(".step-*") if self.writes else ():
             shutil.rmtree(item, ignore_errors=True)
 
 

@@ -15,6 +15,7 @@ from acoustic.train.guard import GuardConfig
 from acoustic.train.masking import MaskingConfig
 from acoustic.train.optim import OptimConfig
 from acoustic.train.pretrain_config import PretrainConfig
+from acoustic.train.ranks import RanksConfig
 from acoustic.train.schedule import ScheduleConfig
 
 
@@ -56,7 +57,7 @@ class DevData(TrainData):
 class DataConfig:
     """The frames cache and the batches."""
 
-    batch_size: int = 256
+    batch_size: int = 256  # frames in an update, of each rank
     eval_batch_size: int = 2048
     cache_dir: str | None = None  # null: exp_dir/cache
     dtype: str = "float16"  # of cached frames: float16 or float32
@@ -119,6 +120,7 @@ class TrainConfig:
     masking: MaskingConfig = field(default_factory=MaskingConfig)
     average: AverageConfig = field(default_factory=AverageConfig)
     guard: GuardConfig = field(default_factory=GuardConfig)
+    ranks: RanksConfig = field(default_factory=RanksConfig)
     data: DataConfig = field(default_factory=DataConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,38 +15,24 @@ from torch.nn import functional
 
 from acoustic import log
 from acoustic.data.batches import Store
-from acoustic.errors import CheckpointError, PreemptedError, TrainingError
+from acoustic.errors import PreemptedError, TrainingError
 from acoustic.nn.classifier import SenoneClassifier
 from acoustic.train.average import make_average
 from acoustic.train.checkpoint import Checkpoints
 from acoustic.train.config import TrainConfig
-from acoustic.train.guard import Interrupt, NonFinite, RisingLoss, write_post_mortem
+from acoustic.train.guard import Interrupt, NonFinite, RisingLoss
 from acoustic.train.masking import InputMasking
 from acoustic.train.metrics import Metrics, draw_curves
 from acoustic.train.optim import make_optimizer, set_rates
+from acoustic.train.position import Position
+from acoustic.train.post_mortem import examine
+from acoustic.train.ranks import Ranks
+from acoustic.train.same_data import check_same_data, data_fingerprints
 from acoustic.train.schedule import make_schedule
 
 logger = log.get_logger(__name__)
 # How often the host asks a GPU whether an update was bad; between, the device itself keeps the weights still.
 GUARD_STEPS = 100
-
-
-@dataclass
-class Position:
-    """Where a run stands; with weights, optimizer and schedule it is all a checkpoint needs.
-
-    The order of the frames and the dropout masks are functions of the seed and the step alone, so that no state of a
-    random generator, loader or worker has to be saved for a resumed run to equal an unbroken one bit for bit.
-    """
-
-    step: int = 0  # updates done
-    interval: int = 0  # dev evaluations done
-    best_step: int = 0  # the checkpoint with the lowest dev loss
-    finished: bool = False
-    metrics_size: int = 0  # bytes of metrics.jsonl
-    loss_sum: float = 0.0  # over the frames since the interval began [nats]
-    num_correct: float = 0.0
-    num_frames: int = 0
 
 
 class Trainer:
@@ -59,6 +45,7 @@ class Trainer:
         dev_store: dev frames.
         device: where to compute.
         dtype: float32, or bfloat16 for autocast with float32 master weights.
+        ranks: the processes that train together.
     """
 
     def __init__(
@@ -69,14 +56,14 @@ class Trainer:
         dev_store: Store,
         device: torch.device,
         dtype: torch.dtype,
+        ranks: Ranks | None = None,
     ) -> None:
-        self.config, self.device, self.dtype = config, device, dtype
+        self.config, self.device, self.dtype, self.ranks = config, device, dtype, ranks or Ranks()
         self.classifier, self.train_store, self.dev_store = classifier, train_store, dev_store
-        self.steps_per_epoch = -(-train_store.num_frames // config.data.batch_size)
+        self.set_batch_size(config.data.batch_size * self.ranks.world_size)
         hidden_weights = [affine.weight for affine in classifier.hidden_affines]
         self.optimizer = make_optimizer(config.optim, classifier.parameters(), hidden_weights)
         self.average = make_average(config.average, classifier)
-        self.schedule = make_schedule(config.schedule, config.optim.learning_rate, self.steps_per_epoch)
         self.masking = InputMasking(config.masking, train_store.frontend)
         self.position = Position()
         self.totals = torch.zeros(2, dtype=torch.float64, device=device)  # loss sum, correct frames
@@ -84,10 +71,16 @@ class Trainer:
         self.rising = RisingLoss(config.guard)
         self.interrupt = Interrupt()
         exp_dir = Path(config.exp_dir)
-        self.checkpoints = Checkpoints(exp_dir / "checkpoints", config.runtime.keep_checkpoints)
-        self.metrics = Metrics(exp_dir / "metrics.jsonl")
-        self.speeds = Metrics(exp_dir / "speed.jsonl")
+        self.checkpoints = Checkpoints(exp_dir / "checkpoints", config.runtime.keep_checkpoints, self.ranks.is_first)
+        self.metrics = Metrics(exp_dir / "metrics.jsonl", self.ranks.is_first)
+        self.speeds = Metrics(exp_dir / "speed.jsonl", self.ranks.is_first)
         self.last_save = time.monotonic()
+
+    def set_batch_size(self, batch_size: int) -> None:
+        """Set the frames of an update, over all ranks, and what depends on them."""
+        self.batch_size = batch_size
+        self.steps_per_epoch = self.train_store.num_batches(batch_size)
+        self.schedule = make_schedule(self.config.schedule, self.config.optim.learning_rate, self.steps_per_epoch)
 
     # -- the loop -------------------------------------------------------------------------------------------------
 
@@ -107,10 +100,7 @@ class Trainer:
                     self.update(inputs, targets)
                     if self.rising.window_is_full():
                         self.end_window()
-                    if self.interrupt.requested:
-                        self.leave()
-                    if self.checkpoint_due():
-                        self.save()
+                    self.leave_or_save()
                 self.stop_if_bad()
                 self.end_interval(time.monotonic() - start, self.position.step - first_step)
         self.restore(self.checkpoints.load(self.position.best_step), weights_only=True)
@@ -119,12 +109,17 @@ class Trainer:
     def update(self, inputs: Tensor, targets: Tensor) -> None:
         """One update from network inputs [B, input_dim] and pdf ids [B]."""
         step = self.position.step
-        torch.manual_seed((self.config.seed << 32) + step)  # masks depend on nothing else
+        torch.manual_seed(self.ranks.seed(self.config.seed, step))  # masks depend on nothing else
         set_rates(self.optimizer, self.schedule.rate(step), self.config.optim.momentum_at(step))
         logits = self.forward(self.classifier, inputs)
-        loss = functional.cross_entropy(logits.float(), targets, label_smoothing=self.config.optim.label_smoothing)
+        loss_sum = functional.cross_entropy(
+            logits.float(), targets, reduction="sum", label_smoothing=self.config.optim.label_smoothing
+        )
+        num_frames = min(self.batch_size, self.train_store.num_frames - step % self.steps_per_epoch * self.batch_size)
+        loss = loss_sum / self.ranks.divisor(len(targets), num_frames)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self.ranks.add_gradients(self.classifier.parameters())
         gradient_norm = torch.nn.utils.clip_grad_norm_(
             self.classifier.parameters(), self.config.optim.clip_norm or float("inf")
         )
@@ -133,9 +128,11 @@ class Trainer:
         self.optimizer.found_inf = self.guard.found_inf  # type: ignore[attr-defined]
         self.optimizer.step()
         self.average.after_update()
-        self.totals += torch.stack([loss.detach() * len(targets), (logits.argmax(1) == targets).sum()])
-        self.position.num_frames += len(targets)
+        self.totals += torch.stack([loss_sum.detach(), (logits.argmax(1) == targets).sum()])
+        self.position.num_frames += num_frames
         self.position.step += 1
+        if self.ranks.is_time_to_average(self.position.step):
+            self.average_ranks()
         if self.device.type == "cpu" or self.position.step % GUARD_STEPS == 0:
             self.stop_if_bad()
 
@@ -153,15 +150,28 @@ class Trainer:
         end = -(-self.steps_per_epoch * (part + 1) // config.schedule.evals_per_epoch)
         with log.bar(end - first, f"epoch {epoch + 1}", "batch") as bar:
             for inputs, targets in self.train_store.batches(
-                config.data.batch_size, seed=config.seed, epoch=epoch, first_batch=first, end_batch=end,
-                workers=config.runtime.workers,
+                self.batch_size, seed=config.seed, epoch=epoch, first_batch=first, end_batch=end,
+                workers=config.runtime.workers, rank=self.ranks.rank, world_size=self.ranks.world_size,
             ):  # fmt: skip
                 yield inputs, targets
                 bar.update()
 
+    def average_ranks(self) -> None:
+        """Give all ranks the mean of their weights and of all that goes with them."""
+        states = [self.classifier.state_dict(), *self.optimizer.state_dict()["state"].values()]
+        if self.average.network is not self.classifier:
+            states.append(self.average.network.state_dict())
+        self.ranks.mean(value for state in states for value in state.values() if isinstance(value, Tensor))
+
+    def totals_of_ranks(self) -> Tensor:
+        """Loss sum and correct frames since the interval began, float64 [2], over all ranks."""
+        totals = self.totals.clone()
+        self.ranks.sum([totals])
+        return totals
+
     def end_window(self) -> None:
         """Look at the training loss of the last updates, and go back to the best checkpoint when it has risen."""
-        loss = self.rising.observe(float(self.totals[0]), self.position.num_frames)
+        loss = self.rising.observe(float(self.totals_of_ranks()[0]), self.position.num_frames)
         if loss is None:
             return
         self.stop_if_bad()
@@ -179,9 +189,11 @@ class Trainer:
     def end_interval(self, seconds: float, num_steps: int) -> None:
         """Evaluate on dev, keep or reject the interval, write metrics and a checkpoint."""
         position = self.position
+        if self.ranks.average_steps is not None:
+            self.average_ranks()
         self.average.after_interval()
         dev_loss, dev_accuracy = self.evaluate()
-        train_loss, train_accuracy = (self.totals / max(1, position.num_frames)).tolist()
+        train_loss, train_accuracy = (self.totals_of_ranks() / max(1, position.num_frames)).tolist()
         rate, lowest = self.schedule.rate(position.step), self.schedule.best_loss
         position.interval += 1
         verdict = self.schedule.observe(dev_loss)
@@ -209,11 +221,12 @@ class Trainer:
         self.metrics.append(record)
         self.speeds.append({"step": position.step, "seconds": seconds, "steps_per_second": num_steps / seconds})
         self.save()
-        draw_curves(self.metrics.read(), Path(self.config.exp_dir) / "curves.png")
+        if self.ranks.is_first:
+            draw_curves(self.metrics.read(), Path(self.config.exp_dir) / "curves.png")
         logger.info(
             "epoch %.4g: train %.4f (%.2f %%), dev %.4f (%.2f %%), rate %.4g, %.0f frames/s%s",
             record["epoch"], train_loss, 100 * train_accuracy, dev_loss, 100 * dev_accuracy, rate,
-            num_steps * self.config.data.batch_size / seconds, "" if record["accepted"] else ", rejected",
+            num_steps * self.batch_size / seconds, "" if record["accepted"] else ", rejected",
         )  # fmt: skip
 
     @torch.inference_mode()
@@ -228,12 +241,15 @@ class Trainer:
         """
         network = self.average.network.eval()
         totals = torch.zeros(2, dtype=torch.float64, device=self.device)
-        for inputs, targets in self.dev_store.batches(self.config.data.eval_batch_size):
+        for inputs, targets in self.dev_store.batches(
+            self.config.data.eval_batch_size, rank=self.ranks.rank, world_size=self.ranks.world_size
+        ):
             logits = self.forward(network, inputs).float()
             loss = functional.cross_entropy(logits, targets, reduction="sum")
             totals += torch.stack([loss, (logits.argmax(1) == targets).sum()])
-            if self.interrupt.requested:
+            if self.ranks.largest([self.interrupt.requested])[0]:
                 self.leave()
+        self.ranks.sum([totals])
         dev_loss, accuracy = (totals / self.dev_store.num_frames).tolist()
         if math.isfinite(dev_loss):
             return dev_loss, accuracy
@@ -253,35 +269,18 @@ class Trainer:
         if step is None:
             return
         epoch, batch = divmod(step, self.steps_per_epoch)
-        index = self.train_store.batch_index(self.config.data.batch_size, self.config.seed, epoch, batch)
+        index = self.train_store.batch_index(self.batch_size, self.config.seed, epoch, batch)
         inputs, targets = self.train_store.batch(index)
-        where, frames = self.find_culprits(inputs, targets, step)
-        utterances = self.train_store.utterances(index)
-        culprits = sorted({utterances[frame] for frame in frames})
-        folder = Path(self.config.exp_dir) / "nonfinite" / f"step-{step:09d}"
-        note = f"update {step} of epoch {epoch}: the {where} is not finite; frames {frames}, utterances {culprits}"
-        write_post_mortem(folder, inputs, targets, utterances, note)
-        more = f" and {len(culprits) - 3} more" if len(culprits) > 3 else ""
-        raise TrainingError(
-            f"the {where} of update {step} is not finite (utterances {', '.join(culprits[:3])}{more}); "
-            f"the weights were not moved. The batch is in {folder}. Try a lower optim.learning_rate, "
-            "optim.clip_norm=1 or runtime.precision=fp32; acoustic doctor checks the features"
-        )
 
-    @torch.no_grad()
-    def find_culprits(self, inputs: Tensor, targets: Tensor, step: int) -> tuple[str, list[int]]:
-        """Where numbers that are not finite come from in the batch of update `step`, and in which of its frames."""
-        bad = ~inputs.isfinite().all(1)
-        if bool(bad.any()):
-            return "input", bad.nonzero().flatten().tolist()
-        everywhere = list(range(len(inputs)))
-        if not all(bool(parameter.isfinite().all()) for parameter in self.classifier.parameters()):
-            return "network", everywhere
-        torch.manual_seed((self.config.seed << 32) + step)
-        bad = ~functional.cross_entropy(
-            self.forward(self.classifier, inputs).float(), targets, reduction="none"
-        ).isfinite()
-        return ("loss", bad.nonzero().flatten().tolist()) if bool(bad.any()) else ("gradient", everywhere)
+        def frame_losses(inputs: Tensor, targets: Tensor) -> Tensor:
+            torch.manual_seed(self.ranks.seed(self.config.seed, step))
+            return functional.cross_entropy(self.forward(self.classifier, inputs).float(), targets, reduction="none")
+
+        writes = self.ranks.is_first or self.ranks.average_steps is not None
+        raise examine(
+            step, epoch, inputs, targets, self.train_store.utterances(index), self.classifier, frame_losses,
+            Path(self.config.exp_dir), writes,
+        )  # fmt: skip
 
     def roll_back(self, reason: str) -> None:
         """Go back to the weights of the best checkpoint and go on from there with a lower rate, on the next frames.
@@ -309,6 +308,20 @@ class Trainer:
         self.position.num_frames = 0
         self.rising.start_interval()
 
+    def leave_or_save(self) -> None:
+        """Save when a checkpoint is due, and leave when a signal asked for it, all ranks together.
+
+        Raises:
+            PreemptedError: asked to leave.
+        """
+        if not self.ranks.is_time_to_talk(self.position.step):
+            return
+        leave, save = self.ranks.largest([self.interrupt.requested, self.checkpoint_due()])
+        if leave:
+            self.leave()
+        if save:
+            self.save()
+
     def leave(self) -> NoReturn:
         """Save and stop, as a signal asked.
 
@@ -325,7 +338,7 @@ class Trainer:
     def save(self) -> None:
         """Write a checkpoint of everything the loop keeps."""
         self.stop_if_bad()
-        self.position.loss_sum, self.position.num_correct = self.totals.tolist()
+        self.position.loss_sum, self.position.num_correct = self.totals_of_ranks().tolist()
         self.position.metrics_size = self.metrics.size()
         state = {
             "model": self.classifier.state_dict(),
@@ -334,18 +347,23 @@ class Trainer:
             "schedule": self.schedule.state_dict(),
             "rising": self.rising.state_dict(),
             "dtype": str(self.dtype),
-            "data": self.data_fingerprints(),
+            "data": data_fingerprints(self.train_store, self.dev_store),
+            "batch_size": self.batch_size,
             "frontend": self.train_store.frontend.state_dict(),
             "position": asdict(self.position),
             "best_step": self.position.best_step,
         }
         self.checkpoints.save(self.position.step, state, self.position.best_step)
+        self.ranks.meet()
         self.last_save = time.monotonic()
 
     def resume_or_start(self) -> None:
         """Continue from the newest valid checkpoint, or evaluate the initial network and write the first one."""
-        self.checkpoints.clear_unfinished()
-        state = self.checkpoints.load_newest()
+        for module in (self.classifier, self.train_store.frontend):
+            self.ranks.copy_first(module.state_dict().values())
+        with self.ranks.first_goes_ahead():
+            self.checkpoints.clear_unfinished()
+            state = self.checkpoints.load_newest()
         if state is None:
             self.metrics.truncate(0)
             self.schedule.best_loss, accuracy = self.evaluate()
@@ -362,7 +380,10 @@ class Trainer:
         self.average.load_state_dict(state.get("average", {}))  # none in checkpoints older than averaging
         if weights_only:
             return
-        self.check_same_data(state["data"])
+        check_same_data(data_fingerprints(self.train_store, self.dev_store), state["data"], self.checkpoints.directory)
+        if state.get("batch_size", self.batch_size) != self.batch_size:
+            logger.warning("going on with %d frames an update, as the run began", state["batch_size"])
+            self.set_batch_size(state["batch_size"])
         if state["dtype"] != str(self.dtype):
             logger.warning("going on in %s, as the run began, not in %s", state["dtype"], self.dtype)
             self.dtype = getattr(torch, state["dtype"].removeprefix("torch."))
@@ -370,28 +391,6 @@ class Trainer:
         self.schedule.load_state_dict(state["schedule"])
         self.rising.load_state_dict(state["rising"])
         self.position = Position(**{field.name: state["position"][field.name] for field in fields(Position)})
-        self.totals.copy_(torch.tensor([self.position.loss_sum, self.position.num_correct], dtype=torch.float64))
+        if self.ranks.is_first:
+            self.totals.copy_(torch.tensor([self.position.loss_sum, self.position.num_correct], dtype=torch.float64))
         self.metrics.truncate(self.position.metrics_size)
-
-    def data_fingerprints(self) -> dict[str, str]:
-        """What the run's data are: alignments, transition model, front end, frames, of train and dev."""
-        stores = {"train": self.train_store, "dev": self.dev_store}
-        return {
-            f"{name} {what}": value
-            for name, store in stores.items()
-            for what, value in store.cache.meta.content_fingerprints().items()
-        }
-
-    def check_same_data(self, there: dict[str, str]) -> None:
-        """Refuse a checkpoint of other data than these.
-
-        Raises:
-            CheckpointError: naming what differs.
-        """
-        here = self.data_fingerprints()
-        differing = sorted(key for key in here.keys() | there.keys() if here.get(key) != there.get(key))
-        if differing:
-            raise CheckpointError(
-                f"{self.checkpoints.directory}: the run began with other data ({', '.join(differing)} differ); "
-                "bring those back, or choose another exp_dir"
-            )

@@ -20,10 +20,14 @@ class Metrics:
 
     Nothing that differs between two equal runs (times, speeds) belongs here: a resumed run must leave the same bytes as
     an unbroken one. Speeds go to a file of their own.
+
+    Args:
+        path: of the file.
+        writes: false in ranks that leave it as it is.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, writes: bool = True) -> None:
+        self.path, self.writes = Path(path), writes
 
     def append(self, record: dict[str, Any]) -> None:
         """Add one line, flushed to the disk.
@@ -31,6 +35,8 @@ class Metrics:
         Raises:
             DataError: the disk is full or fails.
         """
+        if not self.writes:
+            return
         try:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
@@ -49,6 +55,8 @@ class Metrics:
         Raises:
             DataError: the file is shorter than the checkpoint says, or cannot be written.
         """
+        if not self.writes:
+            return
         if self.size() < size:
             raise DataError(f"is shorter than its checkpoint says ({self.size()} < {size} bytes)", path=self.path)
         if self.size() > size:

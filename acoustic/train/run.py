@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from acoustic.train.initial import initial_frontend, load_initial_weights
 from acoustic.train.loop import Trainer
 from acoustic.train.precision import choose_device, choose_dtype
 from acoustic.train.pretrain import pretrain
+from acoustic.train.ranks import Ranks
 
 logger = log.get_logger(__name__)
 
@@ -91,12 +93,17 @@ def check_same_model(train: FramesCache, dev: FramesCache, dev_sources: Sequence
         )
 
 
-def train(config: TrainConfig) -> None:
+def train(config: TrainConfig, ranks: Ranks | None = None) -> None:
     """Run a training, or go on with an interrupted one, and write `final.pt`.
+
+    Args:
+        config: the whole configuration.
+        ranks: the processes that train together; rank 0 writes.
 
     Raises:
         AcousticError: see the rooms this calls.
     """
+    ranks = ranks or Ranks()
     final = Path(config.exp_dir) / "final.pt"
     if final.exists():
         logger.info("%s is there already: nothing to do", final)
@@ -109,18 +116,28 @@ def train(config: TrainConfig) -> None:
     torch.set_deterministic_debug_mode("error" if config.runtime.deterministic else "default")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time
 
-    with fsio.sole_owner(config.exp_dir):
+    with fsio.sole_owner(config.exp_dir) if ranks.is_first else contextlib.nullcontext():
         with Interrupt(at_once=True):
-            prepared = prepare(config)
-            trainer = make_trainer(config, prepared, device, dtype)
+            with ranks.first_goes_ahead():
+                prepared = prepare(config)
+            trainer = make_trainer(config, prepared, device, dtype, ranks)
         trainer.run()
+        if not ranks.is_first:
+            return
         with fsio.atomic_write(final) as file:
             file.write(make_bundle(config, prepared, trainer.classifier).to_bytes())
     logger.info("wrote %s", final)
 
 
-def make_trainer(config: TrainConfig, prepared: Prepared, device: torch.device, dtype: torch.dtype) -> Trainer:
+def make_trainer(
+    config: TrainConfig,
+    prepared: Prepared,
+    device: torch.device,
+    dtype: torch.dtype,
+    ranks: Ranks | None = None,
+) -> Trainer:
     """The loop with its data in memory and its network initialised."""
+    ranks = ranks or Ranks()
     is_new = config.init_from is None
     if is_new and config.features.lda_dim and config.features.lda_mat is None:
         prepared.frontend.set_lda(lda_stats(prepared.train, prepared.frontend).estimate(config.features.lda_dim))
@@ -136,13 +153,14 @@ def make_trainer(config: TrainConfig, prepared: Prepared, device: torch.device, 
         load_initial_weights(config, classifier, prepared.train)
     classifier.to(device)
     if config.pretrain.name != "none":
-        pretrain(config, classifier, train_store)
+        with ranks.first_goes_ahead():
+            pretrain(config, classifier, train_store)
     logger.info(
         "%d inputs, %s hidden units, %d senones: %.2f million parameters; %d training and %d dev frames; %s on %s",
         frontend.input_dim, config.model.widths, classifier.num_pdfs, classifier.num_parameters / 1e6,
         train_store.num_frames, dev_store.num_frames, str(dtype).removeprefix("torch."), device,
     )  # fmt: skip
-    return Trainer(config, classifier, train_store, dev_store, device, dtype)
+    return Trainer(config, classifier, train_store, dev_store, device, dtype, ranks)
 
 
 def make_bundle(config: TrainConfig, prepared: Prepared, classifier: SenoneClassifier) -> Bundle:

@@ -1,0 +1,182 @@
+"""Ranks: processes that train one network together, each on its own part of every batch (torch.distributed).
+
+torchrun starts them (`torchrun --nproc-per-node=2 -m acoustic train ...`) and starts them again, perhaps fewer or more,
+when one dies; they then go on from the last checkpoint. They share a file system: rank 0 alone writes.
+
+The ranks either add up their gradients before every update, so that the weights are the same everywhere and the run is
+that of one process with the batches of all together; or each updates its own weights and all take their mean every so
+many updates (Povey, Zhang and Khudanpur 2014, arXiv:1410.7455, section 2), which needs far less of the network between
+machines and is another optimizer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from acoustic.errors import ConfigError, TrainingError
+
+# How long ranks wait for one that builds a cache or pre-trains for all of them.
+PATIENCE = timedelta(days=7)
+# Updates after which ranks ask each other whether one was told to stop, or a checkpoint is due.
+TALK_STEPS = 10
+
+
+@dataclass(kw_only=True)
+class RanksConfig:
+    """How several ranks train together; one process alone is not concerned."""
+
+    average_steps: int | None = None  # updates between means of the ranks' weights; null: gradients are added up
+
+    def __post_init__(self) -> None:
+        if self.average_steps is not None and self.average_steps < 1:
+            raise ValueError("ranks.average_steps must be at least 1, or null")
+
+
+class Ranks:
+    """This process among those of a run. A process alone talks to nobody: every method is then free.
+
+    Args:
+        rank: number of this process, from 0.
+        world_size: how many there are.
+        average_steps: as in RanksConfig.
+
+    Attributes:
+        is_first: whether this is rank 0, which writes.
+    """
+
+    def __init__(self, rank: int = 0, world_size: int = 1, average_steps: int | None = None) -> None:
+        self.rank, self.world_size, self.is_first = rank, world_size, rank == 0
+        self.average_steps = average_steps
+        self._patient: dist.ProcessGroup | None = None
+        if world_size > 1:
+            self._patient = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=PATIENCE))
+
+    def seed(self, seed: int, step: int) -> int:
+        """The seed of all that is random in one update of this rank.
+
+        Hashed, because torch's generator on the CPU looks only at the lower 32 bits of a seed.
+        """
+        digest = hashlib.sha256(f"{seed} {step} {self.rank}".encode()).digest()
+        return int.from_bytes(digest[:8], "little") >> 1
+
+    def divisor(self, num_frames: int, num_batch_frames: int) -> int:
+        """What to divide a sum of losses by, for the gradient: of `num_frames` here, `num_batch_frames` over all ranks.
+
+        Where gradients are added up, the whole batch; a rank may then have no frame of an epoch's last batch.
+        """
+        return num_batch_frames if self.average_steps is None else max(1, num_frames)
+
+    def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Add up the gradients of all ranks, unless weights are averaged instead."""
+        if self.average_steps is None:
+            self.sum(parameter.grad for parameter in parameters if parameter.grad is not None)
+
+    def is_time_to_average(self, step: int) -> bool:
+        """Whether the ranks take the mean of their weights after so many updates."""
+        return self.world_size > 1 and self.average_steps is not None and step % self.average_steps == 0
+
+    def is_time_to_talk(self, step: int) -> bool:
+        """Whether the ranks ask each other after so many updates, at which all must have the same weights."""
+        return self.world_size == 1 or step % (self.average_steps or TALK_STEPS) == 0
+
+    def sum(self, tensors: Iterable[Tensor]) -> None:
+        """Replace tensors by their sums over all ranks."""
+        if self.world_size > 1:
+            with _together():
+                for work in [dist.all_reduce(tensor, async_op=True) for tensor in tensors]:
+                    work.wait()
+
+    def mean(self, tensors: Iterable[Tensor]) -> None:
+        """Replace tensors by their means over all ranks; those of whole numbers by rank 0's."""
+        if self.world_size == 1:
+            return
+        tensors = list(tensors)
+        numbers = [tensor for tensor in tensors if tensor.is_floating_point()]
+        self.sum(numbers)
+        for tensor in numbers:
+            tensor /= self.world_size
+        self.copy_first(tensor for tensor in tensors if not tensor.is_floating_point())
+
+    def copy_first(self, tensors: Iterable[Tensor]) -> None:
+        """Replace tensors by those of rank 0."""
+        if self.world_size > 1:
+            with _together():
+                for tensor in tensors:
+                    dist.broadcast(tensor, 0)
+
+    def largest(self, values: Sequence[float]) -> list[float]:
+        """The largest of each value over all ranks, told over the host's memory: no device has to wait."""
+        if self.world_size == 1:
+            return list(values)
+        tensor = torch.tensor(values, dtype=torch.float64)
+        with _together():
+            dist.all_reduce(tensor, dist.ReduceOp.MAX, group=self._patient)
+        return tensor.tolist()
+
+    @contextlib.contextmanager
+    def first_goes_ahead(self) -> Iterator[None]:
+        """Run a block in rank 0, then, when it is through, in all others: they find what it wrote."""
+        if not self.is_first:
+            self.largest([0.0])
+        yield
+        if self.is_first:
+            self.largest([0.0])
+
+    def meet(self) -> None:
+        """Wait until all have come here: what rank 0 wrote before can be read."""
+        self.largest([0.0])
+
+
+@contextlib.contextmanager
+def _together() -> Iterator[None]:
+    """Turn the failure of a communication into an error of ours: another rank has ended or hangs.
+
+    Raises:
+        TrainingError: it did.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise TrainingError(f"another rank ended or cannot be reached; its own message says why ({reason})") from error
+
+
+@contextlib.contextmanager
+def join(device: str, config: RanksConfig) -> Iterator[Ranks]:
+    """Join the ranks that torchrun started this process among; outside torchrun, this process alone.
+
+    On GPUs each rank of a machine takes its own, by LOCAL_RANK, as the device that `cuda` means.
+
+    Args:
+        device: runtime.device.
+        config: how they train together.
+
+    Raises:
+        ConfigError: more ranks on a machine than GPUs, or one GPU named for all.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
+        yield Ranks()
+        return
+    on_gpu = device != "cpu" and torch.cuda.is_available()
+    if on_gpu:
+        local_rank = int(os.environ["LOCAL_RANK"])
+        if device not in ("auto", "cuda"):
+            raise ConfigError(f"runtime.device={device} for {os.environ['WORLD_SIZE']} ranks: use cuda, each takes one")
+        if local_rank >= torch.cuda.device_count():
+            raise ConfigError(f"{torch.cuda.device_count()} GPUs for local rank {local_rank}: lower --nproc-per-node")
+        torch.cuda.set_device(local_rank)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
+    try:
+        yield Ranks(dist.get_rank(), dist.get_world_size(), config.average_steps)
+    finally:
+        dist.destroy_process_group()

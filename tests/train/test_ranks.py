@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.train.runs import SMALL, metrics, small_config, train_small
+
+from acoustic.cli.hydra_config import compose_train_config
+from acoustic.nn.bundle import load_bundle
+from acoustic.train.ranks import Ranks, RanksConfig
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+
+
+def overrides(corpus: Path, exp_dir: Path, *more: str) -> list[str]:
+    """Those of `small_config`."""
+    data = [f"{part}.data_dir={corpus}/data/{part}" for part in ("train", "dev")]
+    data += [f"{part}.ali_dir={corpus}/ali" for part in ("train", "dev")]
+    return [f"exp_dir={exp_dir}", f"data.cache_dir={exp_dir}/cache", *data, *SMALL, *more]
+
+
+def start_two_ranks(overrides: Sequence[str], *torchrun: str) -> subprocess.Popen[str]:
+    """`torchrun --nproc-per-node=2 -m acoustic train ...`."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [*TORCHRUN, *torchrun, "-m", "acoustic", "train", *overrides]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def losses(exp_dir: Path) -> np.ndarray:
+    """Train and dev loss of every evaluation."""
+    return np.array([[line["train_loss"], line["dev_loss"]] for line in metrics(exp_dir)])
+
+
+def test_two_ranks_are_one_with_doubled_batches(corpus: Path, tmp_path: Path) -> None:
+    process = start_two_ranks(overrides(corpus, tmp_path / "two", "data.batch_size=32"))
+    train_small(corpus, tmp_path / "one", "data.batch_size=64")
+    _, messages = process.communicate(timeout=120)
+    assert process.returncode == 0, messages
+    assert len(losses(tmp_path / "one")) == 2
+    np.testing.assert_allclose(losses(tmp_path / "two"), losses(tmp_path / "one"), atol=1e-4)
+    two, one = (load_bundle(tmp_path / name).classifier.state_dict() for name in ("two", "one"))
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], atol=1e-4, rtol=0)
+
+
+def test_killed_ranks_go_on_from_the_last_checkpoint(corpus: Path, tmp_path: Path) -> None:
+    exp_dir = tmp_path / "exp"
+    options = overrides(corpus, exp_dir, "data.batch_size=32", "ranks.average_steps=4", "schedule.max_epochs=4")
+    process = start_two_ranks(options, "--max-restarts=2")
+    while not (exp_dir / "metrics.jsonl").exists() and process.poll() is None:
+        time.sleep(0.05)
+    victims = rank_processes(process.pid)
+    if victims:
+        os.kill(victims[-1], signal.SIGKILL)
+    _, messages = process.communicate(timeout=180)
+    assert process.returncode == 0, messages
+    assert [line["epoch"] for line in metrics(exp_dir)] == [1.0, 2.0, 3.0, 4.0]
+    assert "resumed after step" in (exp_dir / "train.log").read_text()
+    assert load_bundle(exp_dir).classifier.num_parameters > 0
+
+
+def rank_processes(parent: int) -> list[int]:
+    """The processes that torchrun started."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return sorted(int(child) for child in children)
+
+
+def test_random_numbers_depend_on_seed_step_and_rank() -> None:
+    ranks = Ranks()
+    drawn = set()
+    for seed, step in ((1, 5), (2, 5), (1, 6), (1, 5)):
+        torch.manual_seed(ranks.seed(seed, step))
+        drawn.add(float(torch.rand(())))
+    assert len(drawn) == 3
+
+
+def test_one_process_needs_no_communication() -> None:
+    tensor = torch.ones(2)
+    ranks = Ranks()
+    ranks.sum([tensor])
+    ranks.mean([tensor])
+    ranks.copy_first([tensor])
+    with ranks.first_goes_ahead():
+        assert torch.equal(tensor, torch.ones(2))
+    assert ranks.largest([1.0, 2.0]) == [1.0, 2.0]
+
+
+def test_configuration_is_checked(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="average_steps"):
+        RanksConfig(average_steps=0)
+    assert small_config(corpus, tmp_path, "ranks.average_steps=8").ranks.average_steps == 8
+    assert compose_train_config(overrides(corpus, tmp_path)).ranks.average_steps is None
