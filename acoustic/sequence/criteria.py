@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 
-class Unusable(Exception):
+class UnusableError(Exception):
     """An utterance that a criterion can do nothing with.
 
     Args:
@@ -61,7 +61,7 @@ class Criterion(Protocol):
             num_frames: frames of its features, before subsampling.
 
         Raises:
-            Unusable: it has to be left out.
+            UnusableError: it has to be left out.
         """
 
     def __call__(self, loglikes: Tensor, supervisions: Sequence[Any]) -> Objective:
