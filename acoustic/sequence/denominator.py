@@ -1,0 +1,73 @@
+"""Denominator graphs: all that could have been said, as a phone n-gram in context (Kaldi: chain-make-den-fst).
+
+Povey et al., "Purely sequence-trained neural networks for ASR based on lattice-free MMI", Interspeech 2016.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import kaldifst
+import numpy as np
+
+from acoustic.decode.graph import expand_hmms
+from acoustic.decode.graph_hmm import make_h_transducer
+from acoustic.decode.graph_operations import add_self_loops
+from acoustic.kaldi.transitions import TransitionModel
+from acoustic.kaldi.tree import DecisionTree
+from acoustic.log import get_logger
+from acoustic.sequence.hmm import Hmm, hmm_from_fst
+from acoustic.sequence.phone_ngram import PhoneNgram, PhoneNgramOptions
+
+logger = get_logger(__name__)
+NUM_INITIAL_FRAMES = 100  # over which the initial distribution is averaged; Kaldi's
+
+
+def make_denominator(
+    phone_sequences: Iterable[Sequence[int]],
+    tree: DecisionTree,
+    model: TransitionModel,
+    options: PhoneNgramOptions | None = None,
+) -> Hmm:
+    """The denominator of alignments' phones, with all transition probabilities.
+
+    As in Kaldi's chain models an utterance may begin anywhere (with the probability that a long stretch of speech is
+    there) and end anywhere, so that parts of utterances can be trained on.
+
+    Args:
+        phone_sequences: the phones of each training utterance.
+        tree: the decision tree.
+        model: the transition model.
+        options: of the phone n-gram.
+
+    Raises:
+        DataError: no phones, or phones, tree and model do not belong together.
+    """
+    ngram = PhoneNgram(phone_sequences, options)
+    clg, windows = kaldifst.compose_context([], tree.context_width, tree.central_position, ngram.acceptor())
+    kaldifst.arcsort(clg, sort_type="ilabel")
+    h, disambig = make_h_transducer(windows, tree, model)
+    graph = add_self_loops(expand_hmms(h, clg, disambig), model, self_loop_scale=1.0)
+    hmm = start_anywhere(hmm_from_fst(graph, model.pdf_of))
+    logger.info(
+        "denominator: %d histories of phones, %d states, %d transitions",
+        len(ngram.counts), hmm.num_states, hmm.num_transitions,
+    )  # fmt: skip
+    return hmm
+
+
+def start_anywhere(hmm: Hmm, num_frames: int = NUM_INITIAL_FRAMES) -> Hmm:
+    """The HMM with an initial distribution that is its average over the first frames, and final weights of one.
+
+    Kaldi's DenominatorGraph::SetInitialProbs: each frame the distribution moves on, normalised over what neither ended
+    nor died out.
+    """
+    leaving = np.bincount(hmm.sources, hmm.probs, minlength=hmm.num_states) + hmm.final
+    moving = hmm.probs / leaving[hmm.sources]
+    current, average = hmm.initial, np.zeros(hmm.num_states)
+    for _ in range(num_frames):
+        average += current / num_frames
+        current = np.bincount(hmm.targets, current[hmm.sources] * moving, minlength=hmm.num_states)
+        current /= current.sum()
+    return replace(hmm, initial=average, final=np.ones(hmm.num_states))
