@@ -249,8 +249,7 @@ def state_times(lattice: Lattice) -> IntArray:
     Raises:
         DataError: paths of different lengths meet, or a final state does not lie at the end.
     """
-    times = [NO_STATE] * lattice.num_states
-    times[:1] = [0]
+    times = [0 if state == 0 else NO_STATE for state in range(lattice.num_states)]
     steps = (lattice.arcs["ilabel"] != 0).tolist()
     targets, first = lattice.arcs["nextstate"].tolist(), lattice.first_arc.tolist()
     for state, time in enumerate(times):
