@@ -65,9 +65,10 @@ def start_anywhere(hmm: Hmm, num_frames: int = NUM_INITIAL_FRAMES) -> Hmm:
     """
     leaving = np.bincount(hmm.sources, hmm.probs, minlength=hmm.num_states) + hmm.final
     moving = hmm.probs / leaving[hmm.sources]
-    current, average = hmm.initial, np.zeros(hmm.num_states)
+    average = np.zeros(hmm.num_states)
+    current = hmm.initial
     for _ in range(num_frames):
         average += current / num_frames
-        current = np.bincount(hmm.targets, current[hmm.sources] * moving, minlength=hmm.num_states)
-        current /= current.sum()
+        moved = np.bincount(hmm.targets, current[hmm.sources] * moving, minlength=hmm.num_states)
+        current = moved / moved.sum()
     return replace(hmm, initial=average, final=np.ones(hmm.num_states))

@@ -22,21 +22,31 @@ LEAST_LOG_EMISSION = {torch.float32: -30.0, torch.float64: -300.0}
 MAX_BACKWARD = {torch.float32: 1e30, torch.float64: 1e300}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Posteriors:
     """What forward-backward finds.
 
     Attributes:
         log_likelihood: float64 [B], log of the summed weights of all paths; minus infinity where there is none.
-        pdf_posteriors: [T, B, num_pdfs], probability of each pdf_id at each frame; zero beyond an utterance's end.
-        expected: float64 [B], the expected accuracy of a path, where accuracies were asked for.
-        accuracy_gradient: [T, B, num_pdfs], the derivative of `expected` by the log emissions.
+        pdf_posteriors: [T, B, num_pdfs], the probability of each pdf_id at each frame, which is the derivative of the
+            log likelihood by the log emissions; zero beyond an utterance's end.
     """
 
     log_likelihood: Tensor
     pdf_posteriors: Tensor
-    expected: Tensor | None = None
-    accuracy_gradient: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class ExpectedAccuracy:
+    """What forward-backward finds where paths are weighed by how accurate they are.
+
+    Attributes:
+        value: float64 [B], the expected accuracy of a path.
+        gradient: [T, B, num_pdfs], its derivative by the log emissions.
+    """
+
+    value: Tensor
+    gradient: Tensor
 
 
 class ForwardBackward:
@@ -66,16 +76,35 @@ class ForwardBackward:
         self._initial = torch.from_numpy(hmm.initial).to(device, dtype).unsqueeze(1)
         self._final = torch.from_numpy(hmm.final).to(device, dtype).unsqueeze(1)
 
-    def __call__(self, log_emissions: Tensor, lengths: Tensor, accuracies: Tensor | None = None) -> Posteriors:
+    def __call__(self, log_emissions: Tensor, lengths: Tensor) -> Posteriors:
         """Run forward and backward.
 
         Args:
             log_emissions: [T, B, num_pdfs], of the HMM's dtype; minus infinity forbids a pdf_id.
             lengths: int64 [B], frames of each utterance, in falling order; the first is T.
+        """
+        recursion = _Recursion(self, log_emissions, lengths)
+        recursion.forward()
+        return Posteriors(recursion.log_likelihood(), recursion.backward()[0])
+
+    def log_likelihood(self, log_emissions: Tensor, lengths: Tensor) -> Tensor:
+        """The log likelihoods alone, float64 [B], of forward recursions; arguments as for `__call__`."""
+        recursion = _Recursion(self, log_emissions, lengths)
+        recursion.forward()
+        return recursion.log_likelihood()
+
+    def expected_accuracy(self, log_emissions: Tensor, lengths: Tensor, accuracies: Tensor) -> ExpectedAccuracy:
+        """Run forward and backward over accuracies.
+
+        Args:
+            log_emissions, lengths: as for `__call__`.
             accuracies: [T, B, num_pdfs], what a path gains by emitting a pdf_id at a frame.
         """
-        with torch.no_grad():
-            return _Recursion(self, log_emissions, lengths, accuracies).run()
+        recursion = _Recursion(self, log_emissions, lengths, accuracies)
+        recursion.forward()
+        posteriors, gained = recursion.backward()
+        expected = recursion.totals[:, 1] / recursion.safe_total
+        return ExpectedAccuracy(expected.double(), gained - expected.unsqueeze(1) * posteriors)
 
 
 class _Recursion:
@@ -86,7 +115,7 @@ class _Recursion:
     """
 
     def __init__(
-        self, graph: ForwardBackward, log_emissions: Tensor, lengths: Tensor, accuracies: Tensor | None
+        self, graph: ForwardBackward, log_emissions: Tensor, lengths: Tensor, accuracies: Tensor | None = None
     ) -> None:
         self.graph = graph
         peaks = log_emissions.amax(2, keepdim=True)
@@ -105,20 +134,10 @@ class _Recursion:
         self.alphas = torch.zeros(shape, dtype=log_emissions.dtype, device=log_emissions.device)
         self.scales = torch.ones((num_frames, num_utts), dtype=log_emissions.dtype, device=log_emissions.device)
 
-    def run(self) -> Posteriors:
-        """Forward, then backward."""
-        self._forward()
-        ends = self.alphas[self.lengths, :, :, torch.arange(len(self.lengths), device=self.lengths.device)]  # [B, S, K]
-        totals = (ends * self.graph._final.unsqueeze(0)).sum(1)  # [B, K]
-        total = totals[:, 0]
+    def log_likelihood(self) -> Tensor:
+        """The log likelihoods of the utterances, after `forward`."""
         logs = (self.scales.double().log() + self.peaks.double()) * self.is_inside
-        log_likelihood = logs.sum(0) + total.double().log()
-        posteriors, gradient = self._backward(torch.where(total > 0, total, 1.0))
-        if gradient is None:
-            return Posteriors(log_likelihood, posteriors)
-        expected = totals[:, 1] / total
-        gradient -= expected.unsqueeze(1) * posteriors
-        return Posteriors(log_likelihood, posteriors, expected.double(), gradient)
+        return logs.sum(0) + self.totals[:, 0].double().log()
 
     def _emitted(self, frame: int, num_active: int) -> tuple[Tensor, Tensor | None]:
         """Emissions and accuracies of each state at a frame, [num_states, num_active]."""
@@ -128,8 +147,8 @@ class _Recursion:
             return emissions, None
         return emissions, self.accuracies[frame, :, :num_active].index_select(0, pdf_of)
 
-    def _forward(self) -> None:
-        """Fill `alphas` and `scales`."""
+    def forward(self) -> None:
+        """Fill `alphas` and `scales`, and sum up where utterances end."""
         graph = self.graph
         self.alphas[0, :, 0] = graph._initial
         for frame, num_active in enumerate(self.num_active):
@@ -143,18 +162,20 @@ class _Recursion:
             scale = alpha[:, 0].sum(0)
             self.scales[frame, :num_active] = scale
             self.alphas[frame + 1, :, :, :num_active] = alpha / torch.where(scale > 0, scale, 1.0)
+        ends = self.alphas[self.lengths, :, :, torch.arange(len(self.lengths), device=self.lengths.device)]  # [B, S, K]
+        self.totals = (ends * graph._final.unsqueeze(0)).sum(1)  # [B, K]
+        self.safe_total = torch.where(self.totals[:, 0] > 0, self.totals[:, 0], 1.0)
 
-    def _backward(self, total: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Posteriors, and the accuracies' gradient before the expected accuracy's part is taken off.
+    def backward(self) -> tuple[Tensor, Tensor]:
+        """Posteriors of the pdf_ids, and these times what accuracy is expected of paths through them.
 
-        Args:
-            total: [B], the sum of the last alphas times final weights.
+        Both [T, B, num_pdfs]; without accuracies the second is the first.
         """
         graph, bound = self.graph, MAX_BACKWARD[self.emissions.dtype]
         posteriors = torch.zeros_like(self.emissions)
-        gradient = None if self.accuracies is None else torch.zeros_like(self.emissions)
+        gained = torch.zeros_like(self.emissions) if self.accuracies is not None else posteriors
         beta = torch.zeros_like(self.alphas[0])
-        beta[:, 0] = graph._final / total
+        beta[:, 0] = graph._final / self.safe_total
         for frame in range(len(self.emissions) - 1, -1, -1):
             num_active = self.num_active[frame]
             alpha, active = self.alphas[frame + 1, :, :, :num_active], beta[:, :, :num_active]
@@ -163,13 +184,13 @@ class _Recursion:
             normaliser = torch.where(sums > 0, sums, 1.0)  # one but for rounding
             posteriors[frame, :, :num_active] = (graph._pdf_sums @ occupied) / normaliser
             emissions, accuracies = self._emitted(frame, num_active)
-            if accuracies is not None and gradient is not None:
-                gained = alpha[:, 1] * active[:, 0] + alpha[:, 0] * active[:, 1]
-                gradient[frame, :, :num_active] = (graph._pdf_sums @ gained) / normaliser
+            if accuracies is not None:
+                expected = alpha[:, 1] * active[:, 0] + alpha[:, 0] * active[:, 1]
+                gained[frame, :, :num_active] = (graph._pdf_sums @ expected) / normaliser
                 active[:, 1].addcmul_(accuracies, active[:, 0])
             scale = self.scales[frame, :num_active]
             ahead = (emissions / torch.where(scale > 0, scale, 1.0)).unsqueeze(1) * active
             moved = graph._backward_matrix @ ahead.flatten(1)
             moved += graph.leaky_coefficient * (graph._initial * moved).sum(0)
             beta[:, :, :num_active] = moved.unflatten(1, (-1, num_active)).clamp_(max=bound)
-        return posteriors.transpose(1, 2), None if gradient is None else gradient.transpose(1, 2)
+        return posteriors.transpose(1, 2), gained.transpose(1, 2)

@@ -148,8 +148,8 @@ class LatticeFreeCriterion:
         return value, gradient, {"utterances_without_path": float((~usable).sum())}
 
     def _smbr(self, scaled: Tensor, lengths: Tensor, supervisions: Sequence[Supervision]) -> Scored:
-        found = self._denominator(scaled, lengths, self._targets(supervisions, scaled))
-        return found.expected.sum(), found.accuracy_gradient, {}
+        found = self._denominator.expected_accuracy(scaled, lengths, self._targets(supervisions, scaled))
+        return found.value.sum(), found.gradient, {}
 
     def _targets(self, supervisions: Sequence[Supervision], like: Tensor) -> Tensor:
         """One where a pdf_id is the alignment's, else zero, [T, B, num_pdfs]; of the type of `like`."""
@@ -167,7 +167,7 @@ class WithGradient(torch.autograd.Function):
         return value.clone()
 
     @staticmethod
-    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None, None]:
         """The gradient times that of the value."""
         (gradient,) = ctx.saved_tensors
         return gradient * outer.to(gradient.dtype), None, None
