@@ -54,6 +54,58 @@ class NoPathError(DataError):
         return NoPathError, (self.reason, self.problem)
 
 
+class GraphLabels:
+    """A graph whose input labels are numbered so that only those that occur need a score.
+
+    The decoder wants a score for every label at every frame, and label 0 stays epsilon.
+
+    Attributes:
+        graph: with the new labels.
+        transition_ids: int32, the transition_id of each label.
+    """
+
+    def __init__(self, graph: FstArrays, model: TransitionModel) -> None:
+        self._num_pdfs = model.num_pdfs
+        self.transition_ids = np.union1d(np.zeros(1, np.int32), graph.arcs["ilabel"])
+        self._pdfs = model.pdf_of[self.transition_ids[1:]]
+        compact = graph.arcs.copy()
+        compact["ilabel"] = np.searchsorted(self.transition_ids, compact["ilabel"])
+        self.graph = replace(graph, arcs=compact)
+
+    @property
+    def num_labels(self) -> int:
+        """Labels beside epsilon."""
+        return len(self._pdfs)
+
+    def check(self, loglikes: NDArray[np.float32]) -> None:
+        """Make sure that loglikes can be searched with.
+
+        Raises:
+            NoPathError: no frames.
+            DataError: another number of columns.
+        """
+        if loglikes.ndim != 2 or (len(loglikes) and loglikes.shape[1] != self._num_pdfs):
+            raise DataError(
+                f"log likelihoods of shape {list(loglikes.shape)} for a model with {self._num_pdfs} pdfs",
+                remedy="use the model whose alignments the network was trained on",
+            )
+        if len(loglikes) == 0:
+            raise NoPathError(NO_FRAMES, "no frames")
+
+    def scores(self, loglikes: NDArray[np.float32], first_frame: int, acoustic_scale: float) -> NDArray[np.float32]:
+        """Scaled log likelihoods by label, [num_frames, num_labels]; column 0 belongs to label 1.
+
+        Raises:
+            DataError: values that are not numbers.
+        """
+        scaled = np.asarray(loglikes, dtype=np.float32) * np.float32(acoustic_scale)
+        faulty = np.isnan(scaled) | np.isposinf(scaled)
+        if faulty.any():
+            frame = first_frame + int(np.flatnonzero(faulty.any(axis=1))[0])
+            raise DataError(f"frame {frame} has log likelihoods that are NaN or infinite")
+        return np.take(scaled, self._pdfs, axis=1)
+
+
 class Search:
     """Searches one graph for the best path of one utterance after another.
 
@@ -64,15 +116,9 @@ class Search:
     """
 
     def __init__(self, graph: FstArrays, model: TransitionModel, beam: float, max_active: int, min_active: int) -> None:
-        self._num_pdfs = model.num_pdfs
         self._config = kaldi_decoder.FasterDecoderOptions(beam=beam, max_active=max_active, min_active=min_active)
-        # The decoder wants a score for every label of the graph at every frame: number the labels that occur, so that
-        # no others have to be computed. Label 0 stays epsilon.
-        self._transition_ids = np.union1d(np.zeros(1, np.int32), graph.arcs["ilabel"])
-        self._pdfs = model.pdf_of[self._transition_ids[1:]]
-        compact = graph.arcs.copy()
-        compact["ilabel"] = np.searchsorted(self._transition_ids, compact["ilabel"])
-        self._fst = to_const(replace(graph, arcs=compact))
+        self._labels = GraphLabels(graph, model)
+        self._fst = to_const(self._labels.graph)
         self._decoder = kaldi_decoder.FasterDecoder(self._fst, self._config)
 
     def set_beam(self, beam: float) -> None:
@@ -92,28 +138,13 @@ class Search:
             NoPathError: no frames, or no such path.
             DataError: another number of columns, or values that are not numbers.
         """
-        if loglikes.ndim != 2 or (len(loglikes) and loglikes.shape[1] != self._num_pdfs):
-            raise DataError(
-                f"log likelihoods of shape {list(loglikes.shape)} for a model with {self._num_pdfs} pdfs",
-                remedy="use the model whose alignments the network was trained on",
-            )
-        if len(loglikes) == 0:
-            raise NoPathError(NO_FRAMES, "no frames")
+        self._labels.check(loglikes)
         self._decoder.init_decoding()
-        num_frames = max(1, SCORES_AT_ONCE // len(self._pdfs))
+        num_frames = max(1, SCORES_AT_ONCE // self._labels.num_labels)
         for begin in range(0, len(loglikes), num_frames):
-            scores = self._scores(loglikes[begin : begin + num_frames], begin, acoustic_scale)
+            scores = self._labels.scores(loglikes[begin : begin + num_frames], begin, acoustic_scale)
             self._decoder.advance_decoding(kaldi_decoder.DecodableCtc(scores, begin))
         return self._trace_back(len(loglikes), allow_partial)
-
-    def _scores(self, loglikes: NDArray[np.float32], first_frame: int, acoustic_scale: float) -> NDArray[np.float32]:
-        """Scaled log likelihoods by label of the graph, [num_frames, num_labels]; column 0 belongs to label 1."""
-        scaled = np.asarray(loglikes, dtype=np.float32) * np.float32(acoustic_scale)
-        faulty = np.isnan(scaled) | np.isposinf(scaled)
-        if faulty.any():
-            frame = first_frame + int(np.flatnonzero(faulty.any(axis=1))[0])
-            raise DataError(f"frame {frame} has log likelihoods that are NaN or infinite")
-        return np.take(scaled, self._pdfs, axis=1)
 
     def _trace_back(self, num_frames: int, allow_partial: bool) -> Result:
         reached_final = self._decoder.reached_final()
@@ -125,5 +156,5 @@ class Search:
         _, labels, words, weight = kaldifst.get_linear_symbol_sequence(path)
         if len(labels) != num_frames:
             raise NoPathError(NO_PATH, f"the best path ends after {len(labels)} of {num_frames} frames")
-        transition_ids = self._transition_ids[np.asarray(labels, dtype=np.int64)]
+        transition_ids = self._labels.transition_ids[np.asarray(labels, dtype=np.int64)]
         return Result(list(words), transition_ids, float(weight.value1), float(weight.value2), reached_final)
