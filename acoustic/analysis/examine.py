@@ -16,13 +16,13 @@ from acoustic.analysis.dataset import DataSet, Labelled
 from acoustic.analysis.filters import DetectorRow, Filters, describe_detectors, describe_filters
 from acoustic.analysis.layers import Gradients, Layer, describe_gradients, describe_layers, run_layers
 from acoustic.analysis.recogniser import FrameStatistics
+from acoustic.analysis.records import read_records
 from acoustic.analysis.search import Recogniser
 from acoustic.decode.decoder import NoPathError, Result
 from acoustic.decode.forward import BLOCK_FRAMES, AcousticModel
 from acoustic.decode.provenance import check_same_model
 from acoustic.decode.wer import Scores, score
 from acoustic.log import Tally, progress
-from acoustic.analysis.records import read_records
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How well gradients flow and how alike units are: Hahn & Choi 2018, "Gradient acceleration in activation functions"."""
+"""How gradients flow, how alike units are: Hahn & Choi 2018, "Gradient acceleration in activation functions"."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ def gradient_information(deltas: NDArray[np.float32], inputs: NDArray[np.float32
         deltas: [N, out_dim], dE_n / dz_i, the error of each sample by its own net inputs of the layer.
         inputs: [N, in_dim], what the layer's weights were multiplied with.
     """
-    return float(
-        np.mean(np.abs(deltas).mean(axis=1, dtype=np.float64) * np.abs(inputs).mean(axis=1, dtype=np.float64))
-    )
+    return float(np.mean(np.abs(deltas).mean(axis=1, dtype=np.float64) * np.abs(inputs).mean(axis=1, dtype=np.float64)))
 
 
 def net_variance(nets: NDArray[np.float32]) -> float:

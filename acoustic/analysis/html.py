@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -22,10 +23,10 @@ STYLE = """
 * { box-sizing: border-box; }
 html { scroll-behavior: smooth; scroll-padding-top: 1rem; -webkit-text-size-adjust: 100%; }
 body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.55 var(--sans); }
-.layout { max-width: 1280px; margin: 0 auto; padding: 1.5rem 1rem 5rem; }
+.layout { max-width: 1320px; margin: 0 auto; padding: 1.5rem 1rem 5rem; }
 h1 { font-size: 1.75rem; line-height: 1.2; margin: 0 0 .3rem; letter-spacing: -.01em; }
-h2 { font-size: 1.35rem; line-height: 1.25; margin: 3.2rem 0 .4rem; padding-top: 1.1rem; border-top: 1px solid var(--line);
-  letter-spacing: -.005em; }
+h2 { font-size: 1.35rem; line-height: 1.25; margin: 3.2rem 0 .4rem; padding-top: 1.1rem;
+  border-top: 1px solid var(--line); letter-spacing: -.005em; }
 h3 { font-size: 1.02rem; margin: 2rem 0 .3rem; }
 p { margin: .4rem 0 .8rem; max-width: 46rem; }
 .lead { color: var(--muted); margin-top: 0; }
@@ -44,10 +45,10 @@ nav a:hover { color: var(--link); text-decoration: underline; }
 figure { margin: 1rem 0 1.6rem; }
 figcaption { font-size: .9rem; color: var(--muted); max-width: 46rem; margin-top: .5rem; }
 figcaption b { color: var(--ink); font-weight: 600; }
-.panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 340px), 1fr)); gap: .9rem;
+.panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 320px), 1fr)); gap: .9rem;
   align-items: start; }
 .panel { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .6rem; overflow-x: auto; }
-.panel svg { display: block; width: 100%; height: auto; max-width: calc(var(--width) * 1.45); margin: 0 auto; }
+.panel svg { display: block; width: 100%; height: auto; max-width: calc(var(--width) * 1.5); margin: 0 auto; }
 .panel.wide { grid-column: 1 / -1; }
 .panel.wide svg { min-width: 620px; max-width: none; }
 .scroll { overflow-x: auto; margin: .8rem 0 1.2rem; }
@@ -57,8 +58,8 @@ th, td { padding: .28rem .7rem .28rem 0; text-align: left; white-space: nowrap; 
 th { font-weight: 600; border-bottom: 1px solid var(--muted); }
 td { border-bottom: 1px solid var(--line); }
 .number { text-align: right; }
-.better { color: var(--m2); font-weight: 600; } .worse { color: var(--del); font-weight: 600; }
-.dot { display: inline-block; width: .7em; height: .7em; border-radius: 50%; background: var(--c); margin-right: .45em; }
+.dot { display: inline-block; width: .7em; height: .7em; border-radius: 50%; background: var(--c);
+  margin-right: .45em; }
 .utterance { margin: .9rem 0 1.2rem; }
 .utterance .name { font-size: .88rem; color: var(--muted); overflow-wrap: anywhere; }
 .words { display: flex; flex-wrap: wrap; gap: .15rem .5rem; margin: .25rem 0 .5rem; line-height: 1.25; }
@@ -70,13 +71,18 @@ td { border-bottom: 1px solid var(--line); }
 .pair.sub, .pair.ins, .pair.del { background: var(--shade); }
 details { margin: .6rem 0; }
 details > summary { cursor: pointer; color: var(--link); }
-footer { margin-top: 3rem; padding-top: 1rem; border-top: 1px solid var(--line); color: var(--muted); font-size: .88rem; }
+footer { margin-top: 3rem; padding-top: 1rem; border-top: 1px solid var(--line); color: var(--muted);
+  font-size: .88rem; }
 @media (min-width: 1100px) {
   .layout { display: grid; grid-template-columns: 13rem minmax(0, 1fr); gap: 2.5rem; padding-top: 2.5rem; }
   nav { position: sticky; top: 2rem; align-self: start; max-height: calc(100vh - 4rem); overflow-y: auto; }
 }
 @media print { nav { display: none; } .layout { display: block; } .panel { break-inside: avoid; } }
 """
+
+
+# Text that a table aligns as it does numbers.
+IS_NUMBER = re.compile(r"[-+]?[\d.,]+ ?%?( \([\d.,]+ ?%\))?")
 
 
 def escape(text: object) -> str:
@@ -142,6 +148,8 @@ def cell(value: object) -> str:
         return f'<td class="number">{number(value)}</td>'
     if isinstance(value, int):
         return f'<td class="number">{value:,}</td>'
+    if isinstance(value, str) and IS_NUMBER.fullmatch(value):
+        return f'<td class="number">{escape(value)}</td>'
     return f"<td>{value.html if isinstance(value, Markup) else escape(value)}</td>"
 
 
@@ -155,9 +163,9 @@ class Markup:
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "") -> str:
     """A table that scrolls by itself where the page is narrow."""
     body = list(rows)
-    numeric = [bool(body) and isinstance(body[0][column], int | float) for column in range(len(header))]
+    numeric = [bool(body) and 'class="number"' in cell(body[0][column]) for column in range(len(header))]
     head = "".join(
-        f'<th{" class=number" if is_number else ""}>{escape(name)}</th>'
+        f"<th{' class=number' if is_number else ''}>{escape(name)}</th>"
         for name, is_number in zip(header, numeric, strict=True)
     )
     lines = "".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in body)

@@ -1,4 +1,4 @@
-"""A network's hidden layers on a sample of frames: the statistics of Maas 2013, GAAF and Zeiler 2013, layer by layer."""
+"""A network's hidden layers on a sample of frames: the statistics of Maas 2013, GAAF and Zeiler 2013."""
 
 from __future__ import annotations
 
@@ -147,9 +147,7 @@ def _describe(name: str, activation: str, pre: NDArray[np.float32], out: NDArray
 # -- gradients and dropout masks ------------------------------------------------------------------------------------
 
 
-def describe_gradients(
-    classifier: SenoneClassifier, inputs: Tensor, targets: Tensor, seed: int = 0
-) -> list[Gradients]:
+def describe_gradients(classifier: SenoneClassifier, inputs: Tensor, targets: Tensor, seed: int = 0) -> list[Gradients]:
     """G_k and net variance of every layer, the output's too; the network is left in evaluation mode.
 
     Args:

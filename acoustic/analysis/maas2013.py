@@ -29,7 +29,7 @@ def dispersion(probability: NDArray[np.float64]) -> float:
 
 
 def code_lengths(active: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """How many units are active for each input: bool [N, D] -> [N]. Their mean is the code length (Maas et al. 2014)."""
+    """How many units are active for each input: bool [N, D] -> [N]; on average the code length (Maas et al. 2014)."""
     return active.sum(axis=1)
 
 

@@ -70,8 +70,8 @@ class FrameStatistics:
         silence: bool [num_phones], which are silence.
 
     Attributes:
-        frames, correct, loss: [num_phones, num_states], sums by phone and HMM state: frames, those whose pdf is the most
-            probable, cross-entropy [nats].
+        frames, correct, loss: [num_phones, num_states], sums by phone and HMM state: frames, those whose pdf is
+            the most probable, cross-entropy [nats].
         confusion: [num_phones, num_phones], frames by phone of the alignment and most probable phone.
         posterior_sum: [num_pdfs], sum of the posteriors.
         entropy_counts: [2, NUM_BINS], frames by entropy relative to its maximum; row 0 wrong, row 1 right.

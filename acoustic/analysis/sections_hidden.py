@@ -24,7 +24,8 @@ def maas(models: list[Examined]) -> tuple[Section, list[Panel]]:
         "Each curve is a layer's units, sorted by the share of frames that activate them. A low, flat curve is a "
         "sparse code in which all units share the work; a steep one has a few busy units and many idle ones. Dotted: "
         "squashing units, only the lower end taken for saturated.",
-        "in the last of four layers, rectifiers are active for 11 % of frames and the curve is flat (Maas 2013, Fig. 2).",
+        "in the last of four layers, rectifiers are active for 11 % of frames and the curve is flat (Maas 2013, Figure "
+        "2).",
     )
     numbers = [
         hidden.by_layer(
@@ -52,8 +53,8 @@ def maas(models: list[Examined]) -> tuple[Section, list[Panel]]:
     section.table(
         ["model", "layer", "activation", "units", "sparsity", "dispersion", "code length", "never active"],
         [
-            [model_name(number, model.label), layer.name, layer.activation, len(layer.probability), layer.sparsity,
-             layer.dispersion, layer.code_length, f"{layer.dead_share:.1%}"]
+            [model_name(number, model.label), layer.name, layer.activation, len(layer.probability),
+             f"{layer.sparsity:.3f}", f"{layer.dispersion:.3f}", f"{layer.code_length:.1f}", f"{layer.dead_share:.1%}"]
             for number, model in enumerate(models)
             for layer in model.layers
         ],
@@ -78,9 +79,9 @@ def gradient_flow(models: list[Examined]) -> tuple[Section, list[Panel]]:
     ]  # fmt: skip
     section.figure(
         numbers,
-        f"Left: the mean size of a weight's gradient from one frame, for the trained network; filled with dropout, as "
-        f"in training, rings without. Right: how far dropout moves a unit's net input, the variance over "
-        f"{gaaf.NUM_MASKS} masks; 0 where the layer's input is not dropped.",
+        f"Gradient information: the mean size of a weight's gradient from one frame, in the trained network; dots with "
+        f"dropout, as in training, rings without. Net variance: how far dropout moves a unit's net input, the variance "
+        f"over {gaaf.NUM_MASKS} masks; 0 where the layer's input is not dropped.",
         "on MNIST dropout raised G_k about five-fold (9.4e-5 to 5.8e-4 in the last layer), with net variances of 1.07 "
         "in hidden and 1.97 in output layers (GAAF, Tables 2 and 3): large enough to push units out of saturation.",
     )
@@ -133,16 +134,16 @@ def zeiler(models: list[Examined]) -> tuple[Section, list[Panel]]:
     detectors = first_layer.detectors(models)
     section.figure(
         [zeros, *detectors],
-        "Left: outputs that are exactly zero; leaky and squashing units have none. Right: how well the best single unit "
-        "tells each phone from all others (rings: first hidden layer, dots: last), threshold chosen on one half of the "
-        "sample, measured on the other.",
+        "Zeros: outputs that are exactly zero; leaky and squashing units have none. Detectors: how well the best "
+        "single unit tells each phone from all others (rings: first hidden layer, dots: last), threshold chosen on one "
+        "half of the sample, measured on the other.",
         "about 80 % zeros in networks of four hidden rectifier layers.",
     )
     section.table(
         ["model", "layer", "phone", "unit", "precision", "recall", "accuracy"],
         [
             [model_name(number, model.label), row.layer, row.phone, row.detector.unit,
-             *(100 * value for value in (row.detector.precision, row.detector.recall, row.detector.accuracy))]
+             *(f"{100 * value:.1f}" for value in (row.detector.precision, row.detector.recall, row.detector.accuracy))]
             for number, model in enumerate(models)
             for row in best_detectors(model)
         ],

@@ -7,10 +7,11 @@ import itertools
 from acoustic.analysis.dataset import DataSet
 from acoustic.analysis.examine import Examined
 from acoustic.analysis.figures import frames
+from acoustic.analysis.figures.curves import learning_curves
 from acoustic.analysis.figures.hidden import labels_of
 from acoustic.analysis.figures.panel import Panel
 from acoustic.analysis.figures.utterances import utterance
-from acoustic.analysis.html import Markup, Section, aligned, escape, model_name
+from acoustic.analysis.html import Section, aligned, escape, model_name
 from acoustic.analysis.pictures import pictures
 from acoustic.analysis.recogniser import divergence
 from acoustic.analysis.speakers import aligned_words, commonest_errors, speaker_wers
@@ -55,10 +56,10 @@ def _joined(values: object) -> str:
 def _quality(number: int, model: Examined) -> list[object]:
     row: list[object] = [
         model_name(number, model.label),
-        100 * model.frames.accuracy,
-        100 * model.frames.accuracy_without_silence,
-        100 * model.frames.phone_accuracy,
-        model.frames.cross_entropy,
+        f"{100 * model.frames.accuracy:.1f}",
+        f"{100 * model.frames.accuracy_without_silence:.1f}",
+        f"{100 * model.frames.phone_accuracy:.1f}",
+        f"{model.frames.cross_entropy:.3f}",
     ]
     if model.scores is None:
         return [*row, "not decoded", "-"]
@@ -69,7 +70,7 @@ def _quality(number: int, model: Examined) -> list[object]:
 def training(models: list[Examined]) -> tuple[Section, list[Panel]]:
     """Learning curves, where metrics.jsonl is there."""
     section = Section("training", "Training")
-    panels = frames.curves(models)
+    panels = learning_curves([model.label for model in models], [model.records for model in models])
     section.figure(
         panels,
         "The course of training: dev solid, training dashed. Training is measured while the weights move, with dropout "
@@ -112,10 +113,10 @@ def recogniser(models: list[Examined], data: DataSet) -> tuple[Section, list[Pan
     ]
     section.figure(
         posteriors,
-        "Left: is a network right as often as it claims to be? Below the diagonal it claims too much. Next: how spread "
-        "out posteriors are, on frames it gets right (solid) and wrong (dotted). Then: the mean posterior of every pdf "
-        "on this data beside its prior, by which the decoder divides; far from the diagonal, the network sees other "
-        "speech than it was trained on.",
+        "Calibration: is a network right as often as it claims to be? Below the diagonal it claims too much. Entropy: "
+        "how spread out posteriors are, on frames it gets right (solid) and wrong (dotted). Priors: the mean posterior "
+        "of every pdf on this data beside its prior, by which the decoder divides; far from the diagonal, the network "
+        "sees other speech than it was trained on.",
     )
     section.table(
         ["model", "calibration error", "mean entropy [nats]", "KL(mean posterior, prior)", "silence: alignments",
@@ -133,7 +134,8 @@ def recogniser(models: list[Examined], data: DataSet) -> tuple[Section, list[Pan
         rows = [speaker_wers(model.scores, data.data_dir.utt2spk) for model in models if model.scores is not None]
         speakers = frames.speakers(rows, labels_of(models))
         section.figure(
-            [speakers], "Word error rate of each speaker; lines are 95 % bootstrap intervals over the speaker's utterances."
+            [speakers],
+            "Word error rate of each speaker; lines are 95 % bootstrap intervals over the speaker's utterances.",
         )
         panels.append(speakers)
     return section, panels
@@ -173,8 +175,8 @@ def errors(models: list[Examined], data: DataSet, num_worst: int) -> tuple[Secti
             entries = "".join(_utterance_head(model, data, utt) for utt in listed)
             section.parts.append(f"<details><summary>{len(listed)} more with errors</summary>{entries}</details>")
     section.text(
-        "Above: spectrogram of the audio (features where there is no audio). Middle: posterior of each phone; frames mark "
-        "where the alignment has it. Below: the phones of the alignment and of the decoder's best path. Words: spoken "
+        "Above: spectrogram of the audio (features where there is no audio). Middle: posterior of each phone; frames "
+        "mark where the alignment has it. Below: the phones of the alignment and of the decoder's best path. Words: spoken "
         "above, recognised below."
     )
     return section, panels
@@ -193,7 +195,8 @@ def _all_pairs(model: Examined, data: DataSet) -> list[tuple[str, str]]:
 def _utterance_head(model: Examined, data: DataSet, utt: str) -> str:
     """Name, numbers and aligned words of an utterance."""
     spoken = model.utterances[utt]
-    line = f"{utt}: {spoken.num_frames} frames, accuracy {100 * spoken.accuracy:.1f} %, cross-entropy {spoken.cross_entropy:.2f}"
+    numbers = f"accuracy {100 * spoken.accuracy:.1f} %, cross-entropy {spoken.cross_entropy:.2f}"
+    line = f"{utt}: {spoken.num_frames} frames, {numbers}"
     words = aligned(aligned_words(data.data_dir.text.get(utt, []), spoken.words)) if spoken.words is not None else ""
     return f'<div class="utterance"><div class="name">{escape(line)}</div>{words}</div>'
 
@@ -206,7 +209,7 @@ def _add_significance(section: Section, models: list[Examined]) -> None:
             continue
         found = compare(one.scores, other.scores)
         rows.append([one.label, other.label, f"{found.difference:+.2f}", f"{found.low:+.2f} to {found.high:+.2f}",
-                     Markup(f"{100 * found.probability_of_improvement:.1f} %")])  # fmt: skip
+                     f"{100 * found.probability_of_improvement:.1f} %"])  # fmt: skip
     if rows:
         section.table(
             ["first", "second", "difference of WER", "95 % interval", "second is better in"],

@@ -35,9 +35,7 @@ def speaker_wers(scores: Scores, utt2spk: Mapping[str, str]) -> list[SpeakerWer]
         words = int(part.num_words.sum())
         if words:
             interval = confidence_interval(part)
-            rows.append(
-                SpeakerWer(speaker, words, int(part.num_errors.sum()), part.wer, interval.low, interval.high)
-            )
+            rows.append(SpeakerWer(speaker, words, int(part.num_errors.sum()), part.wer, interval.low, interval.high))
     return rows
 
 

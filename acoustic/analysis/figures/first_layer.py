@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from acoustic.analysis.examine import Examined
 from acoustic.analysis.figures.hidden import labels_of
-from acoustic.analysis.figures.panel import MUTED, SIGNED, Panel, colour_of, draw, model_legend, plot, shifts
+from acoustic.analysis.figures.panel import SIGNED, WIDTH, Panel, colour_of, draw, model_legend, plot, shifts
 from acoustic.analysis.filters import Filters
 
 TILES_PER_ROW = 8
@@ -42,7 +42,7 @@ def filters(models: list[Examined]) -> list[Panel]:
             f"filters-{number + 1}",
             f"First-layer weights of {model.label} as tiles of time and feature",
             lambda figure, model=model, found=model.filters: paint(figure, model, found),  # type: ignore[misc]
-            size=(4.6, 0.72 * -(-len(model.filters.units) // TILES_PER_ROW) + 0.3),
+            size=(WIDTH, 0.66 * -(-len(model.filters.units) // TILES_PER_ROW) + 0.3),
         )
         for number, model in enumerate(models)
         if model.filters is not None
@@ -64,7 +64,6 @@ def patches(models: list[Examined]) -> list[Panel]:
                 axes[row, column].set_title(
                     found.patch_phones[row][column - 1], loc="center", fontsize=7.5, fontweight="normal", pad=2
                 )
-            axes[row, 0].set_title("filter", loc="center", fontsize=7.5, fontweight="normal", color=MUTED, pad=2)
         figure.suptitle(model.label, x=0.01, ha="left", fontsize=9.5, fontweight="bold")
 
     return [
@@ -72,7 +71,7 @@ def patches(models: list[Examined]) -> list[Panel]:
             f"patches-{number + 1}",
             f"Filters of {model.label} and the inputs that drive them most",
             lambda figure, model=model, found=model.filters: paint(figure, model, found),  # type: ignore[misc]
-            size=(4.6, 0.85 * min(NUM_UNITS_WITH_PATCHES, len(model.filters.units)) + 0.3),
+            size=(WIDTH, 0.76 * min(NUM_UNITS_WITH_PATCHES, len(model.filters.units)) + 0.3),
         )
         for number, model in enumerate(models)
         if model.filters is not None
@@ -100,7 +99,5 @@ def detectors(models: list[Examined]) -> list[Panel]:
         model_legend(axis, labels_of(models))
 
     return [
-        plot(
-            "detectors", "F1 of the best single-unit detector of each phone", paint, (4.6, 1.0 + 0.19 * len(phones))
-        )
+        plot("detectors", "F1 of the best single-unit detector of each phone", paint, (WIDTH, 1.0 + 0.19 * len(phones)))
     ]

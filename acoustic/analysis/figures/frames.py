@@ -1,4 +1,4 @@
-"""Figures of the recogniser's view: phones, states, confusions, posteriors, speakers, the course of training."""
+"""Figures of the recogniser's view: phones, states, confusions, posteriors, speakers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from acoustic.analysis.examine import Examined
 from acoustic.analysis.figures.hidden import labels_of
 from acoustic.analysis.figures.panel import (
     AMOUNT,
+    INK,
     MUTED,
+    WIDTH,
     Panel,
     colour_of,
     draw,
@@ -19,38 +21,9 @@ from acoustic.analysis.figures.panel import (
     shifts,
 )
 from acoustic.analysis.recogniser import NUM_BINS
-from acoustic.analysis.records import evaluations
 from acoustic.analysis.speakers import SpeakerWer
 
 MAX_SPEAKERS_SHOWN = 40
-
-
-def curves(models: list[Examined]) -> list[Panel]:
-    """Cross-entropy and frame accuracy over the epochs of training."""
-    if not any(evaluations(model.records) for model in models):
-        return []
-
-    def paint(axis: Axes, quantity: str, factor: float, ylabel: str) -> None:
-        for number, model in enumerate(models):
-            for part, style in (("train", "--"), ("dev", "-")):
-                points = [
-                    (record["epoch"], factor * record[f"{part}_{quantity}"])
-                    for record in evaluations(model.records)
-                    if record.get(f"{part}_{quantity}") is not None
-                ]
-                if points:
-                    marks = {"marker": "o", "markersize": 3.5} if len(points) < 20 else {}
-                    x, y = zip(*points, strict=True)
-                    axis.plot(x, y, color=colour_of(number), linestyle=style, linewidth=1.3, **marks)
-        axis.set(xlabel="epoch", ylabel=ylabel)
-        model_legend(axis, labels_of(models))
-
-    return [
-        plot("training-loss", "Cross-entropy of training and dev data over epochs",
-             lambda axis: paint(axis, "loss", 1.0, "cross-entropy [nats per frame]")),
-        plot("training-accuracy", "Frame accuracy of training and dev data over epochs",
-             lambda axis: paint(axis, "accuracy", 100.0, "frame accuracy [%]")),
-    ]  # fmt: skip
 
 
 def phones(models: list[Examined], names: list[str]) -> list[Panel]:
@@ -63,7 +36,12 @@ def phones(models: list[Examined], names: list[str]) -> list[Panel]:
             sums, counts = getattr(model.frames, what).sum(axis=1), model.frames.frames.sum(axis=1)
             values = [factor * sums[phone] / counts[phone] if counts[phone] else np.nan for phone in order]
             axis.plot(
-                values, np.arange(len(order)) + shift, marker="o", markersize=4, linestyle="none", color=colour_of(number)
+                values,
+                np.arange(len(order)) + shift,
+                marker="o",
+                markersize=4,
+                linestyle="none",
+                color=colour_of(number),
             )
         axis.set_yticks(range(len(order)), [f"{names[phone]}  {frames[phone] / frames.sum():.1%}" for phone in order])
         axis.set_ylim(len(order) - 0.4, -0.6)
@@ -71,7 +49,7 @@ def phones(models: list[Examined], names: list[str]) -> list[Panel]:
         axis.set_xlim(0, 100 if what == "correct" else None)
         model_legend(axis, labels_of(models))
 
-    size = (4.6, 1.0 + 0.19 * len(order))
+    size = (WIDTH, 1.0 + 0.19 * len(order))
     return [
         plot("phone-accuracy", "Frame accuracy by phone",
              lambda axis: paint(axis, "correct", 100.0, "frames with the right pdf [%]"), size),
@@ -92,9 +70,11 @@ def states(models: list[Examined], names: list[str]) -> list[Panel]:
         for state in range(accuracy.shape[0]):
             for column in range(accuracy.shape[1]):
                 if np.isfinite(accuracy[state, column]):
+                    value = accuracy[state, column]
                     axis.text(
-                        column, state, f"{100 * accuracy[state, column]:.0f}", ha="center", va="center", fontsize=6.5
-                    )
+                        column, state, f"{100 * value:.0f}", ha="center", va="center", fontsize=6.5,
+                        color="white" if value > 0.6 else INK,
+                    )  # fmt: skip
         axis.set_xticks(range(len(rows)), [names[phone] for phone in rows], rotation=90)
         axis.set_yticks(range(accuracy.shape[0]), [str(state) for state in range(accuracy.shape[0])])
         axis.set_ylabel("HMM state")
@@ -133,7 +113,7 @@ def confusions(models: list[Examined], names: list[str]) -> list[Panel]:
             f"confusion-{number + 1}",
             f"Phone confusion matrix of {model.label}",
             lambda axis, model=model: paint(axis, model),  # type: ignore[misc]
-            size=(4.6, 4.4),
+            size=(WIDTH, 3.9),
         )
         for number, model in enumerate(models)
     ]
@@ -158,7 +138,7 @@ def calibration(models: list[Examined]) -> Panel:
         lower.set(xlabel="highest posterior of the frame", ylabel="frames")
         model_legend(upper, labels_of(models))
 
-    return draw("calibration", "Reliability diagram of the highest posteriors", paint, (4.6, 3.8))
+    return draw("calibration", "Reliability diagram of the highest posteriors", paint, (WIDTH, 3.4))
 
 
 def entropies(models: list[Examined], num_pdfs: int) -> Panel:
@@ -175,7 +155,9 @@ def entropies(models: list[Examined], num_pdfs: int) -> Panel:
         axis.set_xlim(0, edges[-1])
         model_legend(axis, labels_of(models))
 
-    return plot("entropy", "Histogram of posterior entropies, right frames solid, wrong ones dotted", paint, (4.6, 3.8))
+    return plot(
+        "entropy", "Histogram of posterior entropies, right frames solid, wrong ones dotted", paint, (WIDTH, 3.4)
+    )
 
 
 def priors(models: list[Examined]) -> Panel:
@@ -195,7 +177,7 @@ def priors(models: list[Examined]) -> Panel:
         axis.set(xlabel="prior (training alignments)", ylabel="mean posterior (this data)", xscale="log", yscale="log")
         model_legend(axis, labels_of(models))
 
-    return plot("priors", "Mean posterior of every pdf against its prior", paint, (4.6, 3.8))
+    return plot("priors", "Mean posterior of every pdf against its prior", paint, (WIDTH, 3.4))
 
 
 def speakers(rows: list[list[SpeakerWer]], labels: list[str]) -> Panel:
@@ -216,4 +198,6 @@ def speakers(rows: list[list[SpeakerWer]], labels: list[str]) -> Panel:
         axis.set_xlim(0, None)
         model_legend(axis, labels)
 
-    return plot("speakers", "Word error rate of every speaker with its interval", paint, (4.6, 1.2 + 0.3 * len(names)))
+    return plot(
+        "speakers", "Word error rate of every speaker with its interval", paint, (WIDTH, 1.2 + 0.3 * len(names))
+    )

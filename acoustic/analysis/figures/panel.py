@@ -23,6 +23,7 @@ VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid", SHADE: "--shade"} |
 STYLE = {
     "font.size": 9,
     "font.family": "DejaVu Sans",
+    "axes.facecolor": "none",
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
     "axes.titlecolor": INK,
@@ -51,6 +52,8 @@ STYLE = {
     "savefig.facecolor": "none",
 }
 PNG_DPI = 150
+WIDTH = 4.0  # of a panel that stands beside others [inches]
+SIZE = (WIDTH, 2.9)
 # Maps that end in nothing, so that they stand on a light page as on a dark one.
 AMOUNT = LinearSegmentedColormap.from_list("amount", [(0.15, 0.39, 0.79, 0.0), (0.15, 0.39, 0.79, 1.0)])
 SIGNED = LinearSegmentedColormap.from_list(
@@ -86,7 +89,7 @@ def draw(
     name: str,
     alt: str,
     paint: Callable[[Figure], Any],
-    size: tuple[float, float] = (4.6, 3.1),
+    size: tuple[float, float] = SIZE,
     wide: bool = False,
 ) -> Panel:
     """Make a panel.
@@ -107,7 +110,7 @@ def draw(
 
 
 def plot(
-    name: str, alt: str, paint: Callable[[Axes], Any], size: tuple[float, float] = (4.6, 3.1), wide: bool = False
+    name: str, alt: str, paint: Callable[[Axes], Any], size: tuple[float, float] = SIZE, wide: bool = False
 ) -> Panel:
     """A panel of a single pair of axes, which `paint` draws into."""
     return draw(name, alt, lambda figure: paint(figure.subplots()), size, wide)
@@ -162,7 +165,7 @@ def layer_ticks(names: list[str]) -> list[str]:
     return [name.replace("hidden ", "") for name in names]
 
 
-def shifts(count: int, width: float = 0.34) -> Iterator[float]:
+def shifts(count: int, width: float = 0.16) -> Iterator[float]:
     """Where the marks of several models stand beside each other around a tick."""
     for number in range(count):
         yield 0.0 if count == 1 else width * (number / (count - 1) - 0.5)

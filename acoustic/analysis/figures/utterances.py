@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -102,7 +103,7 @@ def _runs(phones: NDArray[np.int64]) -> list[tuple[int, int, int]]:
     """(begin, end, phone) of the runs of equal phones."""
     edges = np.flatnonzero(np.diff(phones)) + 1
     bounds = [0, *edges.tolist(), len(phones)]
-    return [(begin, end, int(phones[begin])) for begin, end in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [(begin, end, int(phones[begin])) for begin, end in pairwise(bounds)]
 
 
 def _paint_outline(axis: Axes, picture: Picture, ordered: list[int]) -> None:
@@ -117,9 +118,7 @@ def _paint_outline(axis: Axes, picture: Picture, ordered: list[int]) -> None:
         )
 
 
-def _paint_strips(
-    axis: Axes, rows: list[tuple[str, NDArray[np.int64]]], names: list[str], frame_rate: float
-) -> None:
+def _paint_strips(axis: Axes, rows: list[tuple[str, NDArray[np.int64]]], names: list[str], frame_rate: float) -> None:
     """The phones of each row one after another, named where there is room."""
     for row, (_, phones) in enumerate(rows):
         for begin, end, phone in _runs(phones):
