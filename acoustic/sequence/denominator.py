@@ -14,6 +14,7 @@ import numpy as np
 from acoustic.decode.graph import expand_hmms
 from acoustic.decode.graph_hmm import make_h_transducer
 from acoustic.decode.graph_operations import add_self_loops
+from acoustic.kaldi.fst import FstArrays
 from acoustic.kaldi.transitions import TransitionModel
 from acoustic.kaldi.tree import DecisionTree
 from acoustic.log import get_logger
@@ -44,17 +45,27 @@ def make_denominator(
     Raises:
         DataError: no phones, or phones, tree and model do not belong together.
     """
-    ngram = PhoneNgram(phone_sequences, options)
-    clg, windows = kaldifst.compose_context([], tree.context_width, tree.central_position, ngram.acceptor())
+    graph = make_denominator_graph(phone_sequences, tree, model, options)
+    hmm = start_anywhere(hmm_from_fst(graph, model.pdf_of))
+    logger.info("denominator: %d states, %d transitions", hmm.num_states, hmm.num_transitions)
+    return hmm
+
+
+def make_denominator_graph(
+    phone_sequences: Iterable[Sequence[int]],
+    tree: DecisionTree,
+    model: TransitionModel,
+    options: PhoneNgramOptions | None = None,
+) -> FstArrays:
+    """The phone n-gram in context, expanded to HMM states: transition_ids of whole utterances, their probabilities.
+
+    Arguments and errors as for `make_denominator`.
+    """
+    ngram = PhoneNgram(phone_sequences, options).acceptor()
+    clg, windows = kaldifst.compose_context([], tree.context_width, tree.central_position, ngram)
     kaldifst.arcsort(clg, sort_type="ilabel")
     h, disambig = make_h_transducer(windows, tree, model)
-    graph = add_self_loops(expand_hmms(h, clg, disambig), model, self_loop_scale=1.0)
-    hmm = start_anywhere(hmm_from_fst(graph, model.pdf_of))
-    logger.info(
-        "denominator: %d histories of phones, %d states, %d transitions",
-        len(ngram.counts), hmm.num_states, hmm.num_transitions,
-    )  # fmt: skip
-    return hmm
+    return add_self_loops(expand_hmms(h, clg, disambig), model, self_loop_scale=1.0)
 
 
 def start_anywhere(hmm: Hmm, num_frames: int = NUM_INITIAL_FRAMES) -> Hmm:
