@@ -16,7 +16,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -91,7 +91,7 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
                 yield file
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:
+        with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file, _held(temporary):
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -143,9 +143,9 @@ def atomic_dir(path: str | Path, marker: str = "*") -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _held(folder: Path) -> Iterator[bool]:
-    """Lock a folder for as long as this process works on it; gives whether it was free. A kill frees it."""
-    fd = os.open(folder, os.O_RDONLY)
+def _held(path: Path) -> Iterator[bool]:
+    """Lock a file or folder for as long as this process works on it; gives whether it was free. A kill frees it."""
+    fd = os.open(path, os.O_RDONLY)
     try:
         free = True
         try:
@@ -158,17 +158,26 @@ def _held(folder: Path) -> Iterator[bool]:
 
 
 def remove_abandoned(path: str | Path) -> None:
-    """Remove what killed processes left of unfinished folders that were to be called `path`."""
+    """Remove what killed processes left of unfinished files and folders that were to be called `path`."""
     path = Path(path)
-    for item in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        with contextlib.suppress(FileNotFoundError), _held(item) as free:
-            if free:
+    _remove_free(path.parent.glob(f".{glob.escape(path.name)}.*.tmp"))
+
+
+def _remove_free(items: Iterable[Path]) -> None:
+    """Remove the unfinished outputs among `items` that no process works on any more."""
+    for item in items:
+        with contextlib.suppress(OSError), _held(item) as free:
+            if free and item.is_dir():
                 shutil.rmtree(item, ignore_errors=True)
+            elif free:
+                item.unlink()
 
 
 @contextlib.contextmanager
 def sole_owner(folder: str | Path) -> Iterator[None]:
     """Keep other processes that ask the same out of `folder` (made if missing) for the length of the block.
+
+    What killed ones left unfinished there is removed.
 
     Raises:
         DataError: another process is in it, or it cannot be made.
@@ -188,6 +197,7 @@ def sole_owner(folder: str | Path) -> Iterator[None]:
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
                 raise write_failed(path, error) from error
+        _remove_free(path.parent.glob(".*.tmp"))
         yield
     finally:
         os.close(fd)

@@ -1,12 +1,13 @@
 """Files and folders that are complete or absent, and never in the place of something else."""
 
 import os
+import signal
 import stat
 
 import pytest
 
 from acoustic.errors import DataError
-from acoustic.fsio import atomic_dir, atomic_write
+from acoustic.fsio import atomic_dir, atomic_write, remove_abandoned, sole_owner
 
 
 def test_a_block_that_fails_leaves_what_was_there(tmp_path):
@@ -44,3 +45,22 @@ def test_a_folder_of_the_same_kind_or_an_empty_one_is_replaced(tmp_path):
             (folder / "wav.scp").write_text(content)
         assert (tmp_path / "data" / "wav.scp").read_text() == content
     assert [item.name for item in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.parametrize("way", ["remove_abandoned", "sole_owner"])
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path, way):
+    path = tmp_path / "table"
+    pid = os.fork()
+    if pid == 0:
+        with atomic_write(path, "w"):
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert len(list(tmp_path.glob(".table.*.tmp"))) == 1
+    with atomic_write(path, "w") as file:
+        if way == "remove_abandoned":
+            remove_abandoned(path)
+        else:
+            with sole_owner(tmp_path):
+                pass
+        file.write("whole")
+    assert path.read_text() == "whole" and not list(tmp_path.glob(".table.*"))

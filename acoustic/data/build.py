@@ -141,7 +141,9 @@ def build_cache(
             for skip in result.skips:
                 tally.skip(*skip)
         logger.info("frames cache %s: %s", directory, tally.summary())
-        _write_skipped(directory.with_name(f"{directory.name}.skipped.tsv"), tally)
+        skipped = directory.with_name(f"{directory.name}.skipped.tsv")
+        fsio.remove_abandoned(skipped)
+        _write_skipped(skipped, tally)
         tally.check(options.join.max_skip_fraction, ", ".join(source.data_dir for source in sources))
         _write_tables(unfinished, results)
         meta = _meta(key, unfinished, results, sources, frontend, options, model)

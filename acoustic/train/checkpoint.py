@@ -66,6 +66,7 @@ class Checkpoints:
         kept = {*self.steps()[-self.keep :], best_step}
         for old in set(self.steps()) - kept:
             self._remove(old)
+        self.clear_unfinished()  # once more, where a failing disk did not let the above
 
     def _remove(self, step: int) -> None:
         """Remove a checkpoint, renamed first so that a kill leaves no half of it. Failing to is no reason to stop."""

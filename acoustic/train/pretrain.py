@@ -131,6 +131,7 @@ def pretrain(config: TrainConfig, classifier: SenoneClassifier, store: Store) ->
             state = train_layer(config, store, layer, units, below, affine.out_features) | {"identity": identity}
             buffer = io.BytesIO()
             torch.save(state, buffer)
+            fsio.remove_abandoned(path)
             with fsio.atomic_write(path) as file:
                 file.write(buffer.getvalue())
         logger.info(

@@ -109,7 +109,7 @@ def finish(config: TrainConfig, exp_dir: Path, log: Path) -> str:
     if status != 0 or has_traceback(log):
         print(log.read_text())
         return f"status {status}"
-    unfinished = leftovers(exp_dir / "checkpoints") + leftovers(exp_dir / "cache")
+    unfinished = leftovers(exp_dir)
     result = f"left over: {unfinished}" if unfinished else identity(exp_dir)
     shutil.rmtree(exp_dir)
     return result
