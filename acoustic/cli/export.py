@@ -10,7 +10,8 @@ HELP = "a trained network as Kaldi's nnet1 or nnet3, or as ONNX"
 EXAMPLE = (
     "acoustic export nnet3 --model=exp/tri3_ali/final.mdl exp/relu exp/relu_nnet3\n"
     "    writes final.raw, final.mdl, cmvn_opts, delta_opts, tree; the features that the net expects are in its\n"
-    "    file feature_pipeline (DATA: the data directory, MODEL: the exported one, TRANS: that of fMLLR transforms)"
+    "    file feature_pipeline (DATA: the data directory, MODEL: the exported one, TRANS: that of fMLLR transforms),\n"
+    "    and in conf/online.conf for online decoders, where these can make them"
 )
 
 
@@ -30,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="exact: what nnet3 cannot do exactly at an utterance's edges (deltas before splicing) is left to the "
         "feature pipeline. padded: it is in the net too, and outputs within the net's context of an edge differ",
     )
+    nnet3.add_argument(
+        "--global-cmvn",
+        metavar="FILE",
+        help="CMVN statistics of the training data (acoustic cmvn scp:data/train/feats.scp FILE): online decoders, "
+        "which cannot know a speaker's, start from them",
+    )
     for subparser in (nnet1, nnet3, onnx):
         subparser.add_argument("exp_dir", help="training's exp_dir, or a final.pt")
         subparser.add_argument("out", help="the directory to write" if subparser is not onnx else "the file to write")
@@ -46,6 +53,7 @@ def run(args: argparse.Namespace) -> None:
     if args.format == "nnet1":
         export_nnet1(bundle, frontend, args.out, args.model, args.binary)
     elif args.format == "nnet3":
-        export_nnet3(bundle, frontend, args.out, args.model, args.binary, exact_edges=args.edges == "exact")
+        is_exact = args.edges == "exact"
+        export_nnet3(bundle, frontend, args.out, args.model, args.binary, is_exact, args.global_cmvn)
     else:
         export_onnx(bundle, frontend, args.out)

@@ -12,12 +12,15 @@ from acoustic.data.cache import CacheMeta
 from acoustic.decode.graph import GRAPH_JSON
 from acoustic.decode.provenance import read_note
 from acoustic.errors import DataError
+from acoustic.exchange.online import ONLINE_CONF
+from acoustic.exchange.pipeline import PIPELINE_FILE
 from acoustic.features.audio import read_audio
 from acoustic.fsio import read_json
 from acoustic.kaldi.alignments import alignment_rspecifiers, read_model
 from acoustic.kaldi.datadir import DataDir
 from acoustic.kaldi.fst import MAGIC, read_fst
 from acoustic.kaldi.matrix import read_matrix_file
+from acoustic.kaldi.net_dir import check_net_dir
 from acoustic.kaldi.nnet1 import Nnet1
 from acoustic.kaldi.nnet3 import Nnet3
 from acoustic.kaldi.stream import open_reader
@@ -84,6 +87,9 @@ def folder(path: Path) -> Iterator[str]:
         ("checkpoints", unfinished_run),
         ("manifest.json", checkpoint),
         ("meta.json", cache),
+        (PIPELINE_FILE, exported),
+        ("final.nnet", exported),
+        ("final.raw", exported),
         ("HCLG.fst", graph_dir),
         ("L.fst", lang_dir),
         ("ali.*", ali_dir),
@@ -149,6 +155,19 @@ def ali_dir(path: Path) -> Iterator[str]:
     model = read_model(path)
     yield f"alignment directory of {len(alignment_rspecifiers(path))} archives, {model.num_pdfs} pdfs"
     yield f"transition_model {model.fingerprint()}"
+
+
+def exported(path: Path) -> Iterator[str]:
+    """A net of nnet1 or nnet3, with what says how to make its features, if it was exported here."""
+    net = check_net_dir(path)
+    beside = [name for name in ("final.mdl", "tree") if (path / name).exists()]
+    yield f"{net.format} directory: {net.input_dim} values in a frame, {net.num_outputs} outputs"
+    yield "priors of all outputs" if net.num_priors is not None else "no priors"
+    if beside:
+        yield f"{' and '.join(beside)} fit" + ("s" if len(beside) == 1 else "")
+    if (path / PIPELINE_FILE).exists():
+        yield f"features: {(path / PIPELINE_FILE).read_text(encoding='utf-8').strip()}"
+        yield f"online decoding: {ONLINE_CONF if (path / ONLINE_CONF).exists() else 'not prepared'}"
 
 
 def model_dir(path: Path) -> Iterator[str]:

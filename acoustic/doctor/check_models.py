@@ -6,18 +6,14 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from acoustic.doctor.experiment import Experiment
 from acoustic.doctor.findings import Finding, Severity, from_error, load
-from acoustic.errors import DataError
 from acoustic.kaldi.matrix import read_vector_file
-from acoustic.kaldi.transitions import TransitionModel
-from acoustic.kaldi.tree import DecisionTree
+from acoustic.kaldi.net_dir import COUNTS, fault_of_outputs, has_net, read_net
+from acoustic.kaldi.transitions import TransitionModel, fault_of_tree
 from acoustic.nn.bundle import Bundle
 
 ONE_SYSTEM = "take tree, final.mdl, alignments, graph and network of one system"
-COUNT_FILES = ("ali_train_pdf.counts",)
 
 
 def check_models_readable(experiment: Experiment) -> Iterator[Finding]:
@@ -44,17 +40,6 @@ def check_trees(experiment: Experiment) -> Iterator[Finding]:
         fault = fault_of_tree(tree, model) if tree is not None else None
         if fault:
             yield Finding("tree of another model", Severity.ERROR, str(tree_path), fault, ONE_SYSTEM)
-
-
-def fault_of_tree(tree: DecisionTree, model: TransitionModel) -> str | None:
-    """What shows that a tree is not the one a model was made from; None when it may be."""
-    if tree.num_pdfs != model.num_pdfs:
-        return f"a tree of {tree.num_pdfs} pdfs beside a final.mdl of {model.num_pdfs}"
-    try:
-        expected = TransitionModel.from_tree(tree, model.topology)
-    except DataError as error:
-        return error.problem
-    return None if np.array_equal(expected.tuples, model.tuples) else "gives other HMM states than final.mdl has"
 
 
 def check_one_system(experiment: Experiment) -> Iterator[Finding]:
@@ -109,13 +94,30 @@ def fault_of_targets(bundle: Bundle, model: TransitionModel, path: Path) -> str 
     return None
 
 
+def check_kaldi_net(experiment: Experiment) -> Iterator[Finding]:
+    """A net of nnet1 or nnet3 in the given directory that cannot be read, or whose outputs are not the model's pdfs."""
+    path = experiment.model_path
+    if path is None or experiment.given_model is None or experiment.given_model.value is None:
+        return
+    folder = path.parent
+    if not has_net(folder):
+        return
+    net = load(partial(read_net, folder))
+    if net.error is not None:
+        yield from_error("network unreadable", net.error, "export it again", where=str(folder))
+    elif net.value is not None:
+        fault = fault_of_outputs(net.value, experiment.given_model.value)
+        if fault is not None:
+            yield Finding("network of another tree", Severity.ERROR, str(folder), fault, ONE_SYSTEM)
+
+
 def check_class_counts(experiment: Experiment) -> Iterator[Finding]:
     """Kaldi's class counts (`ali_train_pdf.counts`), the priors of nnet1 systems, of another length than the model."""
     if experiment.transition_model is None:
         return
     _, model = experiment.transition_model
     folders = {path.parent for path in (*experiment.transition_models, experiment.model_path) if path is not None}
-    for path in (folder / name for folder in sorted(folders) for name in COUNT_FILES):
+    for path in (folder / COUNTS for folder in sorted(folders)):
         if not path.exists():
             continue
         counts = load(partial(read_vector_file, path))

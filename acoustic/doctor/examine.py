@@ -23,6 +23,7 @@ from acoustic.doctor.check_files import check_lines, check_membership, check_req
 from acoustic.doctor.check_graphs import check_graph, check_lang, check_symbol_tables, check_vocabulary
 from acoustic.doctor.check_models import (
     check_class_counts,
+    check_kaldi_net,
     check_models_readable,
     check_network,
     check_one_system,
@@ -44,6 +45,7 @@ CHECKS: tuple[Check, ...] = (
     check_trees,
     check_one_system,
     check_network,
+    check_kaldi_net,
     check_class_counts,
     check_graph,
     check_symbol_tables,

@@ -9,6 +9,7 @@ import numpy as np
 from acoustic.decode.priors import DISABLED, PRIOR_FLOOR, log_priors
 from acoustic.exchange.kaldi_model import copy_companions, output_dir, read_transition_model, to_float32
 from acoustic.exchange.layers import Layer, LayerNorm, layers_of
+from acoustic.exchange.online import write_online_conf
 from acoustic.exchange.pipeline import write_pipeline
 from acoustic.exchange.stages import Affine, Deltas, GlobalCmvn, Scaling, Splice, Stage, output_dim, split
 from acoustic.features.frontend import Frontend
@@ -30,6 +31,7 @@ def export_nnet3(
     model: str | Path | None = None,
     binary: bool = True,
     exact_edges: bool = True,
+    global_cmvn: str | Path | None = None,
 ) -> None:
     """Write final.raw, which gives log posteriors, with `model` final.mdl too, and what says how to make the features.
 
@@ -44,10 +46,11 @@ def export_nnet3(
         binary: Kaldi's binary or text form.
         exact_edges: leave to the feature pipeline what cannot be exact inside. Otherwise all that does not depend on
             the speaker is inside, and frames within the net's context of an edge get other outputs.
+        global_cmvn: CMVN statistics of the training data, for online decoding by a net behind CMVN of a speaker.
 
     Raises:
         ConfigError: an activation that nnet3 does not have.
-        DataError: `model` is not the one the bundle was trained on.
+        DataError: `model` is not the one the bundle was trained on, or `global_cmvn` holds something else.
     """
     cut = split(frontend, max_contexts=1 if exact_edges else None)
     transition_model = None if model is None else read_transition_model(model, bundle)
@@ -56,6 +59,7 @@ def export_nnet3(
     with output_dir(directory) as folder:
         net.write(folder / "final.raw", binary)
         write_pipeline(folder, cut)
+        write_online_conf(folder, Path(directory), cut, bundle.fbank_options, global_cmvn)
         if model is not None and transition_model is not None:
             priors = _divide_by_priors(graph, bundle)
             Nnet3Model(transition_model, graph.net(), priors).write(folder / "final.mdl", binary)

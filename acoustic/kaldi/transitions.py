@@ -305,6 +305,17 @@ def _read_tuples(reader: ByteReader) -> IntArray:
     return np.array([columns[column] for column in range(4)], dtype=np.int32).T
 
 
+def fault_of_tree(tree: DecisionTree, model: TransitionModel) -> str | None:
+    """What shows that a tree is not the one a model was made from; None when it may be."""
+    if tree.num_pdfs != model.num_pdfs:
+        return f"a tree of {tree.num_pdfs} pdfs beside a final.mdl of {model.num_pdfs}"
+    try:
+        expected = TransitionModel.from_tree(tree, model.topology)
+    except DataError as error:
+        return error.problem
+    return None if np.array_equal(expected.tuples, model.tuples) else "gives other HMM states than final.mdl has"
+
+
 def write_model(path: str | Path, model: TransitionModel, binary: bool = True) -> None:
     """Write a `final.mdl` with the transition model alone, which is all that the decoders `*-mapped` of Kaldi read."""
     with open_writer(path) as file:

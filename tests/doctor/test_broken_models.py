@@ -344,3 +344,14 @@ def test_lengths_within_tolerance_are_accepted(made: Made) -> None:
 def test_share_of_lost_utterances_decides_how_bad_missing_ones_are(made: Made) -> None:
     no_alignment(made)
     assert made.faults(max_skip_fraction=0.01) == {"no alignment": "error"}
+
+
+def test_kaldi_nets_of_another_tree(made: Made) -> None:
+    net = made.root / "net"
+    net.mkdir()
+    shutil.copy(GOLDEN / "nnet1" / "final.nnet", net)
+    for name in ("final.mdl", "tree"):
+        shutil.copy(GOLDEN / "model" / "mono" / name, net)
+    assert made.faults(model=net) == {"network of another tree": "error"}
+    (net / "final.nnet").write_bytes((net / "final.nnet").read_bytes()[:1000])
+    assert made.faults(model=net) == {"network unreadable": "error"}

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from acoustic.cli.main import run
-from acoustic.doctor.check_models import fault_of_tree
 from acoustic.doctor.scan_alignments import scan_alignments
 from acoustic.errors import ConfigError, DataError
 from acoustic.kaldi.datadir import DataDir
-from acoustic.kaldi.transitions import TransitionModel
+from acoustic.kaldi.transitions import TransitionModel, fault_of_tree
 from acoustic.kaldi.tree import DecisionTree
 from tests.doctor.experiments import GOLDEN, Made
 
