@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from acoustic.cli.options import parse_bool
+from acoustic.data.prefetch import prefetch
 from acoustic.decode.forward import AcousticModel, by_frames
 from acoustic.decode.priors import PRIOR_FLOOR
 from acoustic.decode.provenance import check_same_model, fingerprints_of, remove_notes, write_notes
@@ -35,7 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("feats", help="a data directory, or an rspecifier of features")
     parser.add_argument("loglikes", help="wspecifier of the output")
     parser.add_argument("--device", default="auto", help="cpu, cuda, ...; auto: cuda when there is one")
-    parser.add_argument("--precision", default="fp32", choices=["auto", "fp32", "tf32", "bf16"])
+    parser.add_argument(
+        "--precision",
+        default="fp32",
+        choices=["auto", "fp32", "tf32", "bf16"],
+        help="fp32 (default) gives Kaldi's values; bf16 is faster and rounds logits to 8 bits; auto: bf16 where fast",
+    )
     parser.add_argument("--num-threads", type=int, help="of the CPU (default: all cores)")
     parser.add_argument("--prior-scale", type=float, default=1.0, help="factor on the log priors")
     parser.add_argument("--prior-floor", type=float, default=PRIOR_FLOOR, help="relative frequency that disables a pdf")
@@ -67,16 +76,28 @@ def run(args: argparse.Namespace) -> None:
     forward = model.loglikes if args.apply_priors else model.log_posteriors
     tally, num_frames, start = Tally(), 0, time.monotonic()
     with TableWriter(args.loglikes, "matrix") as writer:
-        for group in by_frames(progress(utterances(args, model, tally), "loglikes")):
-            for (utt, base), matrix in zip(group, forward([base for _, base in group]), strict=True):
-                writer.write(utt, matrix.cpu().numpy())
-                num_frames += len(base)
+        # Reading, computing and writing go on at the same time, each in its thread.
+        groups = prefetch(by_frames(progress(utterances(args, model, tally), "loglikes")))
+        with contextlib.closing(prefetch(computed(groups, forward))) as results:
+            for utt, matrix in itertools.chain.from_iterable(results):
+                writer.write(utt, matrix)
+                num_frames += len(matrix)
         tally.check(args.max_skip_fraction, args.feats)
     write_notes(args.loglikes, fingerprints)
     seconds = time.monotonic() - start
     logger.info(
         "%s", tally.summary(f"{num_frames / seconds:.0f} frames/s, real-time factor {100 * seconds / num_frames:.5f}")
     )
+
+
+def computed(
+    groups: Generator[list[tuple[str, Tensor]], None, None], forward: Callable[[list[Tensor]], list[Tensor]]
+) -> Generator[list[tuple[str, np.ndarray]], None, None]:
+    """The utterances of each group with their outputs [T, num_pdfs]."""
+    with contextlib.closing(groups):
+        for group in groups:
+            outputs = forward([base for _, base in group])
+            yield [(utt, matrix.cpu().numpy()) for (utt, _), matrix in zip(group, outputs, strict=True)]
 
 
 def check_options(args: argparse.Namespace) -> None:

@@ -17,16 +17,17 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
 from acoustic.errors import ConfigError, TrainingError
+from acoustic.train.rendezvous import fresh_store
 
-# How long ranks wait for one that builds a cache or pre-trains for all of them.
-PATIENCE = timedelta(days=7)
+# How long ranks wait for one that builds a cache or pre-trains for all of them. That one died is noticed by torchrun.
+PATIENCE = timedelta(days=2)
 # Updates after which ranks ask each other whether one was told to stop, or a checkpoint is due.
 TALK_STEPS = 10
 
@@ -57,9 +58,6 @@ class Ranks:
     def __init__(self, rank: int = 0, world_size: int = 1, average_steps: int | None = None) -> None:
         self.rank, self.world_size, self.is_first = rank, world_size, rank == 0
         self.average_steps = average_steps
-        self._patient: dist.ProcessGroup | None = None
-        if world_size > 1:
-            self._patient = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=PATIENCE))
 
     def seed(self, seed: int, step: int) -> int:
         """The seed of all that is random in one update of this rank.
@@ -120,7 +118,7 @@ class Ranks:
             return list(values)
         tensor = torch.tensor(values, dtype=torch.float64)
         with _together():
-            dist.all_reduce(tensor, dist.ReduceOp.MAX, group=self._patient)
+            dist.all_reduce(tensor, dist.ReduceOp.MAX)
         return tensor.tolist()
 
     @contextlib.contextmanager
@@ -175,8 +173,12 @@ def join(device: str, config: RanksConfig) -> Iterator[Ranks]:
         if local_rank >= torch.cuda.device_count():
             raise ConfigError(f"{torch.cuda.device_count()} GPUs for local rank {local_rank}: lower --nproc-per-node")
         torch.cuda.set_device(local_rank)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
+    store, rank, world_size = next(rendezvous("env://", timeout=PATIENCE))
+    backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+    with _together():
+        store = fresh_store(store, rank, world_size)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=PATIENCE)
     try:
-        yield Ranks(dist.get_rank(), dist.get_world_size(), config.average_steps)
+        yield Ranks(rank, world_size, config.average_steps)
     finally:
         dist.destroy_process_group()

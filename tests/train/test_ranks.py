@@ -6,16 +6,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from tests.train.runs import SMALL, metrics, small_config, train_small
+from torch.distributed import HashStore
 
 from acoustic.cli.hydra_config import compose_train_config
 from acoustic.nn.bundle import load_bundle
 from acoustic.train.ranks import Ranks, RanksConfig
+from acoustic.train.rendezvous import fresh_store
+from tests.train.runs import SMALL, metrics, small_config, train_small
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 
@@ -55,12 +58,10 @@ def test_killed_ranks_go_on_from_the_last_checkpoint(corpus: Path, tmp_path: Pat
     exp_dir = tmp_path / "exp"
     options = overrides(corpus, exp_dir, "data.batch_size=32", "ranks.average_steps=4", "schedule.max_epochs=4")
     process = start_two_ranks(options, "--max-restarts=2")
-    while not (exp_dir / "metrics.jsonl").exists() and process.poll() is None:
+    while not (exp_dir / "checkpoints" / "step-000000007").exists() and process.poll() is None:
         time.sleep(0.05)
-    victims = rank_processes(process.pid)
-    if victims:
-        os.kill(victims[-1], signal.SIGKILL)
-    _, messages = process.communicate(timeout=180)
+    os.kill(rank_processes(process.pid)[-1], signal.SIGKILL)
+    _, messages = process.communicate(timeout=120)
     assert process.returncode == 0, messages
     assert [line["epoch"] for line in metrics(exp_dir)] == [1.0, 2.0, 3.0, 4.0]
     assert "resumed after step" in (exp_dir / "train.log").read_text()
@@ -98,3 +99,16 @@ def test_configuration_is_checked(corpus: Path, tmp_path: Path) -> None:
         RanksConfig(average_steps=0)
     assert small_config(corpus, tmp_path, "ranks.average_steps=8").ranks.average_steps == 8
     assert compose_train_config(overrides(corpus, tmp_path)).ranks.average_steps is None
+
+
+def test_ranks_started_again_do_not_find_the_dead(tmp_path: Path) -> None:
+    store = HashStore()
+    names = []
+    for _ in range(2):
+        with ThreadPoolExecutor(3) as pool:
+            futures = [pool.submit(fresh_store, store, rank, 3) for rank in range(3)]
+            stores = [future.result(timeout=20) for future in futures]
+        stores[1].set("address", str(len(names)))
+        assert stores[0].get("address") == stores[2].get("address") == str(len(names)).encode()
+        names.append(stores[0])
+    assert names[0].get("address") == b"0"

@@ -1,0 +1,71 @@
+"""The forward pass: utterances together as one by one, in either precision."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor
+
+from acoustic.decode.forward import BLOCK_FRAMES, AcousticModel, by_frames
+from acoustic.decode.priors import log_priors
+from acoustic.features.frontend import Frontend, FrontendConfig
+from acoustic.nn.bundle import Bundle
+from acoustic.nn.classifier import ClassifierConfig, SenoneClassifier
+
+NUM_PDFS = 37
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    """An untrained network of some size."""
+    torch.manual_seed(0)
+    config = FrontendConfig(cmvn="none", delta_order=0, splice_left=2, splice_right=2, global_norm=False)
+    frontend = Frontend(config, 8)
+    return Bundle(
+        classifier=SenoneClassifier(ClassifierConfig(hidden_layers=2, hidden_dim=64), frontend.input_dim, NUM_PDFS),
+        frontend_config=dataclasses.asdict(config),
+        frontend_state=frontend.state_dict(),
+        feat_dim=8,
+        fbank_options=None,
+        pdf_counts=torch.arange(1, NUM_PDFS + 1),
+        fingerprints={},
+        config={},
+    )
+
+
+def utterances(*lengths: int) -> list[Tensor]:
+    """Random base frames."""
+    return [torch.randn(length, 8, generator=torch.Generator().manual_seed(length)) for length in lengths]
+
+
+def test_loglikes_are_log_posteriors_less_log_priors(bundle: Bundle) -> None:
+    model = AcousticModel(bundle, prior_scale=0.5)
+    (posteriors,), (loglikes,) = model.log_posteriors(utterances(300)), model.loglikes(utterances(300))
+    torch.testing.assert_close(posteriors.exp().sum(1), torch.ones(300))
+    torch.testing.assert_close(loglikes, posteriors - 0.5 * log_priors(bundle.pdf_counts))
+
+
+def test_utterances_together_as_one_by_one(bundle: Bundle) -> None:
+    model = AcousticModel(bundle)
+    several = utterances(1, BLOCK_FRAMES, 3, 700)
+    for base, together in zip(several, model.loglikes(several), strict=True):
+        torch.testing.assert_close(together, model.loglikes([base])[0], atol=1e-5, rtol=1e-5)
+
+
+def test_bf16_errs_by_the_rounding_of_logits(bundle: Bundle) -> None:
+    exact, rounded = AcousticModel(bundle), AcousticModel(bundle, dtype=torch.bfloat16)
+    (expected,), (actual,) = exact.loglikes(utterances(2000)), rounded.loglikes(utterances(2000))
+    assert actual.dtype == torch.float32
+    spread = float(expected.max(1).values.mean() - expected.min(1).values.mean())
+    assert 0 < float((actual - expected).abs().max()) < 0.02 * spread
+    # The bundle's own weights stay as they were trained.
+    assert bundle.classifier.output.weight.dtype == torch.float32
+
+
+def test_groups_hold_as_many_utterances_as_fit() -> None:
+    groups = by_frames(
+        ((str(length), base) for length, base in zip((5, 4, 20, 1, 2), utterances(5, 4, 20, 1, 2), strict=True)), 10
+    )
+    assert [[utt for utt, _ in group] for group in groups] == [["5", "4"], ["20"], ["1", "2"]]
