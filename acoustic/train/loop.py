@@ -120,10 +120,8 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.ranks.add_gradients(self.classifier.parameters())
-        gradient_norm = torch.nn.utils.clip_grad_norm_(
-            self.classifier.parameters(), self.config.optim.clip_norm or float("inf")
-        )
-        weight_norm = torch.nn.utils.get_total_norm(parameter.detach() for parameter in self.classifier.parameters())
+        gradient_norm = clip_gradients(self.classifier.parameters(), self.config.optim.clip_norm)
+        weight_norm = total_norm(self.classifier.parameters())
         self.guard.update(step, loss, gradient_norm, weight_norm)
         self.optimizer.found_inf = self.guard.found_inf  # type: ignore[attr-defined]
         self.optimizer.step()

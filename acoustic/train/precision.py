@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
+
 import torch
 
 from acoustic import log
@@ -49,3 +52,17 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     name = "bf16" if fast else "fp32"
     logger.info("precision %s: %s %s multiply bfloat16 matrices fast", name, reason, "can" if fast else "cannot")
     return torch.bfloat16 if fast else torch.float32
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep the memory that each update frees, where it is glibc; for training on CPUs.
+
+    It would give tens of megabytes of gradients back to the system and ask for them again, which clears every page: a
+    tenth of the time of an update of a large network (bfloat16, 4 x 2048 units).
+    """
+    if sys.platform != "linux":
+        return
+    library, trim_threshold, mmap_threshold = ctypes.CDLL(None), -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+    if hasattr(library, "mallopt"):
+        library.mallopt(trim_threshold, 1 << 30)
+        library.mallopt(mmap_threshold, 1 << 30)

@@ -25,7 +25,7 @@ from acoustic.train.frontend import make_frontend
 from acoustic.train.guard import Interrupt
 from acoustic.train.initial import initial_frontend, load_initial_weights
 from acoustic.train.loop import Trainer
-from acoustic.train.precision import choose_device, choose_dtype
+from acoustic.train.precision import choose_device, choose_dtype, keep_freed_memory
 from acoustic.train.pretrain import pretrain
 from acoustic.train.ranks import Ranks
 
@@ -110,6 +110,8 @@ def train(config: TrainConfig, ranks: Ranks | None = None) -> None:
         return
     device = choose_device(config.runtime.device)
     dtype = choose_dtype(config.runtime.precision, device)
+    if device.type == "cpu":
+        keep_freed_memory()
     if config.runtime.num_threads is not None:
         torch.set_num_threads(config.runtime.num_threads)
     # Not torch.use_deterministic_algorithms, which does the same but first imports the compiler, for seconds.
