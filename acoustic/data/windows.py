@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from acoustic import log
 from acoustic.data.batches import Block, FrameStore, Store
 from acoustic.data.cache import FramesCache
 from acoustic.data.order import Order, WindowOrder
 from acoustic.data.pool import FramePool
+from acoustic.errors import ConfigError
 from acoustic.features.frontend import Frontend
 
+logger = log.get_logger(__name__)
 WINDOW_SHARDS = 16
 
 
@@ -142,10 +147,44 @@ def open_store(
     frontend: Frontend,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
-    max_bytes: int | None = None,
+    kind: str = "auto",
+    max_bytes: float = math.inf,
     window_shards: int = WINDOW_SHARDS,
 ) -> Store:
-    """A FrameStore when the cache takes at most `max_bytes` of memory, else a WindowedStore."""
-    if max_bytes is None or FramePool.num_bytes(cache.num_frames, cache.base_dim, cache.torch_dtype) <= max_bytes:
-        return FrameStore(cache, frontend, device, dtype)
-    return WindowedStore(cache, frontend, device, dtype, window_shards)
+    """A store for a cache; which one it is and why goes into the log.
+
+    Args:
+        cache, frontend, device, dtype: as of `Store`.
+        kind: memory, windowed, or auto: memory when the frames take at most `max_bytes`. Not decided by the memory that
+            is free, since it decides the order of the frames, and a run must go on in the order it began with.
+        max_bytes: how much memory of the device the frames may take.
+        window_shards: as of WindowedStore.
+
+    Raises:
+        ConfigError: the frames are to be in memory, and there is not enough of it.
+    """
+    needed = FramePool.num_bytes(cache.num_frames, cache.base_dim, cache.torch_dtype)
+    size = f"{cache.directory.name} frames: {needed / 1e9:.3g} GB"
+    if kind == "windowed" or (kind == "auto" and needed > max_bytes):
+        reason = "as asked for" if kind == "windowed" else f"more than the {max_bytes / 1e9:.3g} GB allowed in memory"
+        logger.info("%s, %s: read in windows of %d shards", size, reason, window_shards)
+        return WindowedStore(cache, frontend, device, dtype, window_shards)
+    available = available_bytes(torch.device(device))
+    if needed > available:
+        raise ConfigError(
+            f"{size}, but {device} has {available / 1e9:.3g} GB free: "
+            "set data.store=windowed, or data.memory_gb lower, to read them in windows"
+        )
+    logger.info("%s, all in memory", size)
+    return FrameStore(cache, frontend, device, dtype)
+
+
+def available_bytes(device: torch.device) -> float:
+    """Memory of a device that is free; infinite where that is not known."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return math.inf
+    return next((1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), math.inf)

@@ -19,7 +19,8 @@ from acoustic.train.ranks import RanksConfig
 from acoustic.train.schedule import ScheduleConfig
 
 
-def _as_list(value: Any) -> list[str]:
+def as_list(value: Any) -> list[str]:
+    """One path, several or none, as a list."""
     return [] if value is None else [str(item) for item in value] if isinstance(value, list | tuple) else [str(value)]
 
 
@@ -32,8 +33,8 @@ class TrainData:
     transform_dir: Any = None  # with trans.1, ...: fMLLR transforms for features.fmllr; one directory may serve all
 
     def __post_init__(self) -> None:
-        self.data_dir, self.ali_dir = _as_list(self.data_dir), _as_list(self.ali_dir)
-        self.transform_dir = _as_list(self.transform_dir)
+        self.data_dir, self.ali_dir = as_list(self.data_dir), as_list(self.ali_dir)
+        self.transform_dir = as_list(self.transform_dir)
         if len(self.data_dir) != len(self.ali_dir):
             raise ValueError("data_dir and ali_dir must be as many of one as of the other")
 
@@ -64,8 +65,15 @@ class DataConfig:
     length_tolerance: int = 5  # frames by which features and alignments may differ; Kaldi's --length-tolerance
     max_skip_fraction: float = 0.05  # a larger share of unusable utterances fails the run
     num_jobs: int = 1  # processes that build the cache
+    store: str = "auto"  # memory, or windowed: read from the disk while training; auto: memory_gb decides
+    memory_gb: float = 10.0  # auto keeps frames that take at most as much in memory, of the GPU if there is one
+    window_shards: int = 16  # windowed: frames are shuffled within so many shards of 2^18 frames, two windows at a time
 
     def __post_init__(self) -> None:
+        if self.store not in ("auto", "memory", "windowed"):
+            raise ValueError(f"data.store={self.store!r}: choose auto, memory or windowed")
+        if self.window_shards < 1 or not self.memory_gb >= 0:
+            raise ValueError("data.window_shards must be at least 1 and data.memory_gb not negative")
         if self.batch_size < 1 or self.eval_batch_size < 1 or self.num_jobs < 1:
             raise ValueError("data.batch_size, data.eval_batch_size and data.num_jobs must be at least 1")
         if self.dtype not in ("float16", "float32"):

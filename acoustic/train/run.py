@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 
 from acoustic import fsio, log
-from acoustic.data.batches import FrameStore
 from acoustic.data.build import CacheOptions, ensure_cache
 from acoustic.data.cache import FramesCache
 from acoustic.data.join import JoinOptions, Source, hold_out, source_list
 from acoustic.data.moments import input_moments, lda_stats
+from acoustic.data.windows import open_store
 from acoustic.errors import DataError
 from acoustic.features.frontend import Frontend
 from acoustic.nn.bundle import Bundle
@@ -93,12 +93,13 @@ def check_same_model(train: FramesCache, dev: FramesCache, dev_sources: Sequence
         )
 
 
-def train(config: TrainConfig, ranks: Ranks | None = None) -> None:
+def train(config: TrainConfig, ranks: Ranks | None = None, trainer_class: type[Trainer] = Trainer) -> None:
     """Run a training, or go on with an interrupted one, and write `final.pt`.
 
     Args:
         config: the whole configuration.
         ranks: the processes that train together; rank 0 writes.
+        trainer_class: the loop.
 
     Raises:
         AcousticError: see the rooms this calls.
@@ -122,7 +123,7 @@ def train(config: TrainConfig, ranks: Ranks | None = None) -> None:
         with Interrupt(at_once=True):
             with ranks.first_goes_ahead():
                 prepared = prepare(config)
-            trainer = make_trainer(config, prepared, device, dtype, ranks)
+            trainer = make_trainer(config, prepared, device, dtype, ranks, trainer_class)
         trainer.run()
         if not ranks.is_first:
             return
@@ -137,6 +138,7 @@ def make_trainer(
     device: torch.device,
     dtype: torch.dtype,
     ranks: Ranks | None = None,
+    trainer_class: type[Trainer] = Trainer,
 ) -> Trainer:
     """The loop with its data in memory and its network initialised."""
     ranks = ranks or Ranks()
@@ -144,8 +146,13 @@ def make_trainer(
     if is_new and config.features.lda_dim and config.features.lda_mat is None:
         prepared.frontend.set_lda(lda_stats(prepared.train, prepared.frontend).estimate(config.features.lda_dim))
     frontend = prepared.frontend.to(device)
-    train_store = FrameStore(prepared.train, frontend, device)
-    dev_store = FrameStore(prepared.dev, frontend, device)
+    train_store, dev_store = (
+        open_store(
+            cache, frontend, device, kind=config.data.store, max_bytes=1e9 * config.data.memory_gb,
+            window_shards=config.data.window_shards,
+        )
+        for cache in (prepared.train, prepared.dev)
+    )  # fmt: skip
     if is_new and frontend.config.global_norm:
         frontend.set_global_norm(*input_moments(train_store, config.seed))
 
@@ -162,7 +169,7 @@ def make_trainer(
         frontend.input_dim, config.model.widths, classifier.num_pdfs, classifier.num_parameters / 1e6,
         train_store.num_frames, dev_store.num_frames, str(dtype).removeprefix("torch."), device,
     )  # fmt: skip
-    return Trainer(config, classifier, train_store, dev_store, device, dtype, ranks)
+    return trainer_class(config, classifier, train_store, dev_store, device, dtype, ranks)
 
 
 def make_bundle(config: TrainConfig, prepared: Prepared, classifier: SenoneClassifier) -> Bundle:
