@@ -54,6 +54,7 @@ def test_two_ranks_are_one_with_doubled_batches(corpus: Path, tmp_path: Path) ->
         torch.testing.assert_close(two[name], one[name], atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_killed_ranks_go_on_from_the_last_checkpoint(corpus: Path, tmp_path: Path) -> None:
     exp_dir = tmp_path / "exp"
     options = overrides(corpus, exp_dir, "data.batch_size=32", "ranks.average_steps=4", "schedule.max_epochs=4")

@@ -1,0 +1,39 @@
+"""Training from a cache that is read in windows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from acoustic.data import windows
+from acoustic.errors import ConfigError
+from tests.train.runs import metrics, same_weights, small_config, train_broken_off, train_small
+
+
+def test_windows_train_as_memory_does(corpus: Path, tmp_path: Path) -> None:
+    # One shard makes one window, and that is shuffled as a whole, by other numbers than memory.
+    train_small(corpus, tmp_path / "windowed", "data.store=windowed")
+    train_small(corpus, tmp_path / "memory", "data.memory_gb=1")
+    losses = [metrics(tmp_path / name)[-1]["dev_loss"] for name in ("windowed", "memory")]
+    assert losses[0] == pytest.approx(losses[1], abs=0.1) and losses[0] != losses[1]
+
+
+def test_windows_go_on_where_they_broke_off(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ("data.memory_gb=0", "data.window_shards=1")
+    unbroken = train_small(corpus, tmp_path / "unbroken", *options)
+    assert same_weights(train_broken_off(corpus, tmp_path / "broken", monkeypatch, 3, *options), unbroken)
+
+
+def test_too_little_memory_is_told_before_it_runs_out(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows, "available_bytes", lambda device: 1e3)
+    with pytest.raises(ConfigError, match=r"data\.store=windowed"):
+        train_small(corpus, tmp_path / "exp")
+
+
+def test_configuration_is_checked(corpus: Path, tmp_path: Path) -> None:
+    for override in ("data.store=disk", "data.window_shards=0", "data.memory_gb=-1"):
+        with pytest.raises(ConfigError, match=override.split("=")[0]):
+            small_config(corpus, tmp_path, override)
