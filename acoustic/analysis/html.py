@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -133,8 +134,8 @@ class Section:
 
 def number(value: float) -> str:
     """A number for people: three digits that count."""
-    if value != value:
-        return "-"
+    if not math.isfinite(value):
+        return "-" if math.isnan(value) else "infinite"
     if value == int(value) and abs(value) < 1e6:
         return f"{int(value)}"
     if value and (abs(value) < 1e-3 or abs(value) >= 1e5):

@@ -123,7 +123,8 @@ def _describe(name: str, activation: str, pre: NDArray[np.float32], out: NDArray
     lower = is_active(torch.from_numpy(out), activation, lower_end_only=True).numpy()
     lengths = maas2013.code_lengths(active)
     interval = active_interval(activation)
-    edges = np.linspace(*np.percentile(pre[:: max(1, len(pre) // 2000)], [0.1, 99.9]), NUM_HISTOGRAM_BINS + 1)
+    low, high = np.percentile(pre[:: max(1, len(pre) // 2000)], [0.1, 99.9]).tolist()
+    edges = np.linspace(low, high, NUM_HISTOGRAM_BINS + 1)
     histogram = np.histogram(pre, edges)[0] / (pre.size * (edges[1] - edges[0] or 1.0))
     correlations = gaaf.node_correlations(out[:, :MAX_CORRELATED_UNITS])
     return Layer(

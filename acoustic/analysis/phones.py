@@ -91,8 +91,8 @@ def read_silence_phones(text: str) -> set[int]:
 
 def find_symbols(*folders: str | Path | None) -> SymbolTable | None:
     """The phones.txt in the first folder that has one."""
-    for folder in filter(None, folders):
-        if (path := Path(folder) / "phones.txt").is_file():
+    for folder in folders:
+        if folder and (path := Path(folder) / "phones.txt").is_file():
             return SymbolTable.read(path)
     return None
 

@@ -12,7 +12,7 @@ from acoustic.errors import DataError
 def exp_dir_of(path: str | Path) -> Path:
     """The exp_dir of a path that may name its final.pt."""
     path = Path(path)
-    return path if path.is_dir() else path.parent
+    return path.parent if path.suffix == ".pt" else path
 
 
 def labels_of(paths: list[str]) -> list[str]:

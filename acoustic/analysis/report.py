@@ -54,8 +54,8 @@ def make_report(models: list[Examined], data: DataSet, num_worst: int) -> tuple[
     lead = f"What {'the network' if len(models) == 1 else 'each network'} learnt, and where it errs."
     footer = (
         f"Made by acoustic {acoustic.__version__}. Figures as PNG are in figures/, all numbers as CSV in tables/. "
-        "Maas, Hannun & Ng 2013, Rectifier nonlinearities improve neural network acoustic models; Hahn & Choi 2018, Gradient "
-        "acceleration in activation functions (GAAF); Zeiler et al. 2013, On rectified linear units for speech "
-        "processing."
+        "Maas, Hannun & Ng 2013, Rectifier nonlinearities improve neural network acoustic models; Hahn & Choi 2018, "
+        "Gradient acceleration in activation functions (GAAF); Zeiler et al. 2013, On rectified linear units for "
+        "speech processing."
     )
     return page(title, lead, model_key(labels), sections, footer), panels

@@ -48,7 +48,7 @@ def maas(models: list[Examined]) -> tuple[Section, list[Panel]]:
         numbers,
         "Lifetime sparsity (the mean of the curves above), dispersion (their standard deviation over units; 0 is "
         "perfectly even) and code length (how many units are active at once; bars: standard deviation over frames).",
-        "0.11 and 0.04 for rectifiers, leaky or not, over 0.6 and 0.14 for tanh; no dropout there, which thins a code.",
+        "0.11 and 0.04 for rectifiers, leaky or not, over 0.6 and 0.14 for tanh, trained without dropout.",
     )
     section.table(
         ["model", "layer", "activation", "units", "sparsity", "dispersion", "code length", "never active"],

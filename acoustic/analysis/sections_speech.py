@@ -119,11 +119,11 @@ def recogniser(models: list[Examined], data: DataSet) -> tuple[Section, list[Pan
         "sees other speech than it was trained on.",
     )
     section.table(
-        ["model", "calibration error", "mean entropy [nats]", "KL(mean posterior, prior)", "silence: alignments",
+        ["model", "calibration error", "mean entropy [nats]", "KL(prior, mean posterior)", "silence: alignments",
          "most probable", "posterior mass"],
         [
             [model_name(number, model.label), model.frames.calibration.expected_error, model.frames.mean_entropy,
-             divergence(model.frames.mean_posterior, model.prior),
+             divergence(model.prior, model.frames.mean_posterior),
              *(f"{share:.1%}" for share in model.frames.silence_shares.values())]
             for number, model in enumerate(models)
         ],
@@ -176,8 +176,8 @@ def errors(models: list[Examined], data: DataSet, num_worst: int) -> tuple[Secti
             section.parts.append(f"<details><summary>{len(listed)} more with errors</summary>{entries}</details>")
     section.text(
         "Above: spectrogram of the audio (features where there is no audio). Middle: posterior of each phone; frames "
-        "mark where the alignment has it. Below: the phones of the alignment and of the decoder's best path. Words: spoken "
-        "above, recognised below."
+        "mark where the alignment has it. Below: the phones of the alignment and of the decoder's best path. Words: "
+        "spoken above, recognised below."
     )
     return section, panels
 

@@ -42,8 +42,9 @@ class Browser:
 
         self._process = subprocess.Popen(
             [
-                program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
-                "--remote-debugging-pipe", "--no-first-run", f"--user-data-dir={profile}", "about:blank",
+                program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+                "--hide-scrollbars", "--remote-debugging-pipe", "--no-first-run",
+                f"--user-data-dir={profile}", "about:blank",
             ],
             preexec_fn=as_3_and_4, pass_fds=(3, 4), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip

@@ -4,44 +4,51 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from acoustic.analysis.examine import Examined
 from acoustic.analysis.figures.hidden import labels_of
-from acoustic.analysis.figures.panel import SIGNED, WIDTH, Panel, colour_of, draw, model_legend, plot, shifts
+from acoustic.analysis.figures.panel import SIGNED, WIDTH, Panel, colour_of, model_legend, plot, shifts
 from acoustic.analysis.filters import Filters
 
 TILES_PER_ROW = 8
+GAP = 2  # pixels between tiles
 NUM_UNITS_WITH_PATCHES = 6
 
 
-def _picture(axis: Axes, tile: np.ndarray, limit: float) -> None:
-    """A tile [S, base_dim]: time to the right, features upwards."""
-    axis.imshow(tile.T, origin="lower", aspect="auto", cmap=SIGNED, vmin=-limit, vmax=limit, interpolation="nearest")
+def _mosaic(tiles: list[list[NDArray[np.float32]]]) -> NDArray[np.float64]:
+    """Rows of tiles [S, base_dim] as one image with gaps of NaN, time to the right and features upwards; the strongest
+    value of each tile is 1."""
+    frames, features = tiles[0][0].shape
+    columns = max(map(len, tiles))
+    image = np.full((len(tiles) * (features + GAP) - GAP, columns * (frames + GAP) - GAP), np.nan)
+    for row, of_row in enumerate(tiles):
+        for column, tile in enumerate(of_row):
+            y, x = row * (features + GAP), column * (frames + GAP)
+            image[y : y + features, x : x + frames] = tile.T[::-1] / (float(np.abs(tile).max()) or 1.0)
+    return image
+
+
+def _show(axis: Axes, image: NDArray[np.float64], title: str) -> None:
+    axis.imshow(np.ma.masked_invalid(image), aspect="auto", cmap=SIGNED, vmin=-1, vmax=1, interpolation="nearest")
     axis.set(xticks=[], yticks=[])
     axis.grid(False)
-    axis.spines[:].set_visible(True)
-    axis.spines[:].set_linewidth(0.4)
+    axis.spines[:].set_visible(False)
+    axis.set_title(title)
 
 
 def filters(models: list[Examined]) -> list[Panel]:
     """For each model its strongest first-layer filters."""
 
-    def paint(figure: Figure, model: Examined, found: Filters) -> None:
-        rows = -(-len(found.units) // TILES_PER_ROW)
-        axes = figure.subplots(rows, TILES_PER_ROW, squeeze=False)
-        figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.02, hspace=0.02)  # type: ignore[union-attr]
-        for axis, tile in zip(axes.flat, found.tiles, strict=False):
-            _picture(axis, tile, float(np.abs(tile).max()) or 1.0)
-        for axis in axes.flat[len(found.units) :]:
-            axis.set_visible(False)
-        figure.suptitle(model.label, x=0.01, ha="left", fontsize=9.5, fontweight="bold")
+    def paint(axis: Axes, label: str, found: Filters) -> None:
+        tiles = [list(found.tiles[row : row + TILES_PER_ROW]) for row in range(0, len(found.tiles), TILES_PER_ROW)]
+        _show(axis, _mosaic(tiles), label)
 
     return [
-        draw(
+        plot(
             f"filters-{number + 1}",
             f"First-layer weights of {model.label} as tiles of time and feature",
-            lambda figure, model=model, found=model.filters: paint(figure, model, found),  # type: ignore[misc]
+            lambda axis, label=model.label, found=model.filters: paint(axis, label, found),  # type: ignore[misc]
             size=(WIDTH, 0.66 * -(-len(model.filters.units) // TILES_PER_ROW) + 0.3),
         )
         for number, model in enumerate(models)
@@ -52,26 +59,26 @@ def filters(models: list[Examined]) -> list[Panel]:
 def patches(models: list[Examined]) -> list[Panel]:
     """For each model a few filters beside the inputs that drive them most, with the phone in the middle of each."""
 
-    def paint(figure: Figure, model: Examined, found: Filters) -> None:
+    def paint(axis: Axes, label: str, found: Filters) -> None:
         count = min(NUM_UNITS_WITH_PATCHES, len(found.units))
-        axes = figure.subplots(count, 1 + found.patches.shape[1], squeeze=False)
-        figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.02, hspace=0.02)  # type: ignore[union-attr]
+        _show(axis, _mosaic([[found.tiles[row], *found.patches[row]] for row in range(count)]), label)
+        frames, features = found.tiles[0].shape
+        height = features + GAP
+        axis.set_yticks([row * height + features / 2 for row in range(count)], [str(u) for u in found.units[:count]])
+        axis.set_ylabel("unit")
         for row in range(count):
-            _picture(axes[row, 0], found.tiles[row], float(np.abs(found.tiles[row]).max()) or 1.0)
-            axes[row, 0].set_ylabel(str(found.units[row]), fontsize=7, rotation=0, ha="right", va="center")
-            for column, patch in enumerate(found.patches[row], 1):
-                _picture(axes[row, column], patch, float(np.abs(found.patches[row]).max()) or 1.0)
-                axes[row, column].set_title(
-                    found.patch_phones[row][column - 1], loc="center", fontsize=7.5, fontweight="normal", pad=2
-                )
-        figure.suptitle(model.label, x=0.01, ha="left", fontsize=9.5, fontweight="bold")
+            for column, phone in enumerate(found.patch_phones[row], 1):
+                axis.text(
+                    (column + 0.5) * (frames + GAP), row * height + 0.03 * features, phone, ha="center", va="top",
+                    fontsize=7, fontweight="bold",
+                )  # fmt: skip
 
     return [
-        draw(
+        plot(
             f"patches-{number + 1}",
             f"Filters of {model.label} and the inputs that drive them most",
-            lambda figure, model=model, found=model.filters: paint(figure, model, found),  # type: ignore[misc]
-            size=(WIDTH, 0.76 * min(NUM_UNITS_WITH_PATCHES, len(model.filters.units)) + 0.3),
+            lambda axis, label=model.label, found=model.filters: paint(axis, label, found),  # type: ignore[misc]
+            size=(WIDTH, 0.7 * min(NUM_UNITS_WITH_PATCHES, len(model.filters.units)) + 0.3),
         )
         for number, model in enumerate(models)
         if model.filters is not None

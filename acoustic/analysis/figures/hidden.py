@@ -167,6 +167,7 @@ def pre_activations(models: list[Examined]) -> list[Panel]:
         axis.set(xlabel=f"pre-activation ({layers[-1].activation})", ylabel="density")
         axis.set_xlim(low, high)
         axis.set_title(models[number].label)
+        axis.set_ylim(0, 1.45 * axis.get_ylim()[1])
         axis.legend(loc="upper left", fontsize=7.5)
 
     return [

@@ -99,12 +99,13 @@ def draw(
         paint: draws into an empty figure.
         size: in inches of 72 units.
     """
-    with rc_context(STYLE):
+    with rc_context(STYLE):  # type: ignore[arg-type]
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         paint(figure)
         svg, png = io.StringIO(), io.BytesIO()
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        figure.set_layout_engine("none")  # it has done its work
         figure.savefig(png, format="png", dpi=PNG_DPI, facecolor="white", metadata={"Software": None})
     return Panel(name, alt, _for_page(svg.getvalue(), name, alt), png.getvalue(), wide)
 
