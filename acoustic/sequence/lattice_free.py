@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 from acoustic.sequence.criteria import Objective, UnusableError
 from acoustic.sequence.forward_backward import ForwardBackward
 from acoustic.sequence.hmm import Hmm, subsampled
+from acoustic.sequence.phone_ngram import PhoneNgramOptions
 
 CRITERIA = ("lfmmi", "lfsmbr")
 DISABLED = -1e10  # loglikes below belong to pdf_ids without training frames: see decode/priors.py
@@ -31,11 +32,14 @@ class LatticeFreeConfig:
 
     name: str = "lfmmi"  # lfmmi, lfsmbr
     acoustic_scale: float = 0.1  # of the loglikes; 1 for networks trained by LF-MMI from the start
-    leaky_coefficient: float = 1e-5  # probability of a jump to any state after a frame, denominator only
+    leaky_coefficient: float = 1e-5  # probability of a jump to any state after a frame
     boost: float = 0.0  # lfmmi: taken off the denominator's scaled loglikes of right frames
     tolerance: int = 0  # frames by which the numerator may leave the alignment's times, at the full rate
     frame_subsampling: int = 1  # 3: every third frame is computed and scored
     output_l2: float = 0.0  # penalty: half of this times the sum of squared loglikes; Kaldi's l2-regularize
+    ngram_order: int = 4  # of the denominator's phones
+    no_prune_ngram_order: int = 3  # histories of n-grams up to this order are all kept
+    num_extra_lm_states: int = 1000  # how many longer histories are kept
 
     def __post_init__(self) -> None:
         if self.name not in CRITERIA:
@@ -48,6 +52,12 @@ class LatticeFreeConfig:
             raise ValueError("criterion.boost, output_l2 and tolerance must not be negative")
         if self.frame_subsampling < 1:
             raise ValueError("criterion.frame_subsampling must be at least 1")
+        _ = self.phone_ngram  # which checks its options
+
+    @property
+    def phone_ngram(self) -> PhoneNgramOptions:
+        """The options of the denominator's phone n-gram."""
+        return PhoneNgramOptions(self.ngram_order, self.no_prune_ngram_order, self.num_extra_lm_states)
 
 
 @dataclass(frozen=True)
@@ -66,8 +76,10 @@ class Supervision:
 class LatticeFreeCriterion:
     """LF-MMI or LF-sMBR, as the trainer of criteria.py takes it.
 
-    The objective of LF-MMI is the log probability of the alignment's paths in the denominator graph [nats], which is
-    never above zero; that of LF-sMBR the expected number of frames whose pdf_id is the alignment's.
+    The objective of LF-MMI is the log posterior probability of the alignment's paths [nats]: those in the denominator
+    graph that emit nothing but what `tolerance` allows, out of all. It is never above zero. Leaks are in both, so that
+    alignments that no HMM makes, such as those of perturbed speed, have paths too. The objective of LF-sMBR is the
+    expected number of frames whose pdf_id is the alignment's.
 
     Args:
         config: which, and its options.
@@ -97,8 +109,7 @@ class LatticeFreeCriterion:
         self._alignments = alignments
         self._step = config.frame_subsampling // alignment_subsampling
         hmm = subsampled(denominator, self._step)
-        self._denominator = ForwardBackward(hmm, num_pdfs, config.leaky_coefficient, device, dtype)
-        self._numerator = ForwardBackward(hmm, num_pdfs, 0.0, device, dtype)
+        self._graph = ForwardBackward(hmm, num_pdfs, config.leaky_coefficient, device, dtype)
 
     def prepare(self, utt: str, num_frames: int) -> Supervision:
         """The alignment of an utterance at the rate of the network.
@@ -138,17 +149,17 @@ class LatticeFreeCriterion:
     def _mmi(self, scaled: Tensor, lengths: Tensor, supervisions: Sequence[Supervision]) -> Scored:
         allowed = torch.zeros_like(scaled, dtype=torch.bool)
         allowed.scatter_(2, pad_sequence([s.allowed for s in supervisions]).to(scaled.device), value=True)
-        numerator = self._numerator(scaled.masked_fill(~allowed, -torch.inf), lengths)
+        numerator = self._graph(scaled.masked_fill(~allowed, -torch.inf), lengths)
         if self.config.boost > 0:
             scaled = scaled - self.config.boost * self._targets(supervisions, scaled)
-        denominator = self._denominator(scaled, lengths)
+        denominator = self._graph(scaled, lengths)
         usable = numerator.log_likelihood.isfinite()
         value = torch.where(usable, numerator.log_likelihood - denominator.log_likelihood, 0.0).sum()
         gradient = (numerator.pdf_posteriors - denominator.pdf_posteriors) * usable.unsqueeze(1)
         return value, gradient, {"utterances_without_path": float((~usable).sum())}
 
     def _smbr(self, scaled: Tensor, lengths: Tensor, supervisions: Sequence[Supervision]) -> Scored:
-        found = self._denominator.expected_accuracy(scaled, lengths, self._targets(supervisions, scaled))
+        found = self._graph.expected_accuracy(scaled, lengths, self._targets(supervisions, scaled))
         return found.value.sum(), found.gradient, {}
 
     def _targets(self, supervisions: Sequence[Supervision], like: Tensor) -> Tensor:
