@@ -25,11 +25,12 @@ MAY_IMPORT = {
     "nn": {BASE},
     "train": {BASE, "kaldi", "features", "data", "nn"},
     "decode": {BASE, "kaldi", "features", "nn"},
+    "sequence": {BASE, "kaldi", "features", "data", "nn", "train", "decode"},
     "analysis": {BASE, "kaldi", "features", "data", "nn", "decode"},
     "api": {BASE, "kaldi", "features", "nn", "decode"},
     "exchange": {BASE, "kaldi", "features", "nn", "decode"},
     "doctor": {BASE, "kaldi", "features", "data", "nn", "decode"},
-    "cli": {BASE, "kaldi", "features", "data", "nn", "train", "decode", "analysis", "exchange", "doctor"},
+    "cli": {BASE, "kaldi", "features", "data", "nn", "train", "decode", "sequence", "analysis", "exchange", "doctor"},
 }
 HYDRA = {"hydra", "omegaconf"}
 # These name pickle's exception, which torch.load(weights_only=True) raises on a damaged file.

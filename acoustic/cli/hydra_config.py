@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -16,10 +16,14 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from acoustic.errors import ConfigError
+from acoustic.sequence.config import SequenceConfig
 from acoustic.train.config import TrainConfig
+
+AnyConfig = TypeVar("AnyConfig", bound=TrainConfig)
 
 # With the dataclass first among the defaults, every field can be overridden, whether its group's file names it or not.
 ConfigStore.instance().store(name="schema", node=TrainConfig)
+ConfigStore.instance().store(name="sequence_schema", node=SequenceConfig)
 
 
 def conf_dir() -> Path:
@@ -38,7 +42,12 @@ def compose_train_config(overrides: Sequence[str], config_dir: str | None = None
     Raises:
         ConfigError: an unknown key or group, a value of the wrong type or out of range, a missing mandatory key.
     """
-    return to_train_config(compose_raw("config", overrides, config_dir))
+    return to_config(compose_raw("config", overrides, config_dir), TrainConfig)
+
+
+def compose_sequence_config(overrides: Sequence[str], config_dir: str | None = None) -> SequenceConfig:
+    """As `compose_train_config`, for a run of sequence training."""
+    return to_config(compose_raw("sequence", overrides, config_dir), SequenceConfig)
 
 
 def compose_raw(name: str, overrides: Sequence[str], config_dir: str | None = None) -> DictConfig:
@@ -54,10 +63,10 @@ def compose_raw(name: str, overrides: Sequence[str], config_dir: str | None = No
         raise ConfigError(_first_lines(error)) from error
 
 
-def to_train_config(raw: DictConfig) -> TrainConfig:
-    """Check a composed configuration against TrainConfig and build it."""
+def to_config(raw: DictConfig, kind: type[AnyConfig]) -> AnyConfig:
+    """Check a composed configuration against its dataclass and build it."""
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(TrainConfig), raw)
+        merged = OmegaConf.merge(OmegaConf.structured(kind), raw)
         missing = OmegaConf.missing_keys(merged)
         if missing:
             raise ConfigError(f"missing: {', '.join(f'{key}=...' for key in sorted(missing))}")
@@ -66,7 +75,7 @@ def to_train_config(raw: DictConfig) -> TrainConfig:
         raise ConfigError(_first_lines(error)) from error
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    assert isinstance(config, TrainConfig)
+    assert isinstance(config, kind)
     return config
 
 

@@ -22,6 +22,7 @@ VERBS = {
     "mkgraph": "mkgraph",
     "cache": "cache",
     "train": "train",
+    "train-sequence": "train_sequence",
     "loglikes": "loglikes",
     "decode": "decode",
     "decode-tune": "decode_tune",

@@ -17,6 +17,7 @@ from acoustic.train.checkpoint import Checkpoints
 from acoustic.train.config import TrainConfig
 from acoustic.train.frontend import resolve_features
 from acoustic.train.initial import take_over
+from acoustic.train.loop import Trainer
 from acoustic.train.ranks import join
 from acoustic.train.run import train
 
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
     train_as(config)
 
 
-def train_as(config: TrainConfig) -> None:
+def train_as(config: TrainConfig, trainer_class: type[Trainer] = Trainer) -> None:
     """Train under a configuration, in an exp_dir that is its own; rank 0 writes and speaks for all."""
     with join(config.runtime.device, config.ranks) as ranks:
         with ranks.first_goes_ahead():
@@ -49,7 +50,7 @@ def train_as(config: TrainConfig) -> None:
                 log.set_up(file=Path(config.exp_dir) / "train.log")
             else:
                 log.set_up(logging.WARNING)
-        train(config, ranks)
+        train(config, ranks, trainer_class)
 
 
 def complete(config: TrainConfig) -> None:
@@ -81,7 +82,8 @@ def claim_exp_dir(config: TrainConfig) -> None:
     """
     path = Path(config.exp_dir) / "config.yaml"
     if path.exists() and has_begun(path.parent):
-        there = with_defaults(read_yaml(path), TrainConfig(exp_dir=config.exp_dir, train=config.train).to_dict())
+        given = {name: getattr(config, name) for name in ("exp_dir", "train", "dev", "init_from")}
+        there = with_defaults(read_yaml(path), type(config)(**given).to_dict())
         differing = sorted(different_keys(there, config.to_dict()))
         if differing:
             raise ConfigError(

@@ -1,0 +1,29 @@
+"""`acoustic train-sequence`: a trained network trained further by a criterion over whole utterances."""
+
+from __future__ import annotations
+
+import argparse
+
+from acoustic.cli.hydra_config import compose_sequence_config
+from acoustic.cli.train import complete, train_as
+from acoustic.sequence.trainer import SequenceTrainer
+
+HELP = "train a network further by MMI, boosted MMI, MPE or sMBR over lattices, or lattice-free (hydra overrides)"
+EXAMPLE = (
+    "acoustic train-sequence exp_dir=exp/relu_smbr init_from=exp/relu criterion=smbr \\\n"
+    "    train.data_dir=data/train train.ali_dir=exp/relu_ali train.lat_dir=exp/relu_denlats \\\n"
+    "    criterion.silence_phones=[1,2,3] optim.learning_rate=1e-5"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """hydra's overrides, and where else to look for config groups."""
+    parser.add_argument("overrides", nargs="*", help="hydra overrides, such as criterion=mmi f_smoothing=0.1")
+    parser.add_argument("--config-dir", help="a folder with config groups of your own, e.g. DIR/experiment/mine.yaml")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train, or go on where an interrupted run of the same configuration stopped."""
+    config = compose_sequence_config(args.overrides, args.config_dir)
+    complete(config)
+    train_as(config, SequenceTrainer)

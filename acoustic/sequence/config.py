@@ -1,0 +1,81 @@
+"""The configuration of a run of `acoustic train-sequence`: that of a training run, and the criterion."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from acoustic.sequence.lattice_criteria import LatticeCriterionConfig
+from acoustic.sequence.lattice_free import LatticeFreeConfig
+from acoustic.train.config import DevData, TrainConfig, TrainData, as_list
+
+CRITERION_CONFIGS = {
+    **dict.fromkeys(("mmi", "bmmi", "mpe", "smbr"), LatticeCriterionConfig),
+    **dict.fromkeys(("lfmmi", "lfsmbr"), LatticeFreeConfig),
+}
+"""The options of each criterion, by its name."""
+
+
+@dataclass(kw_only=True)
+class SequenceTrainData(TrainData):
+    """Training data with the lattices of their utterances, which no criterion but those over lattices needs."""
+
+    lat_dir: Any = None  # with lat.*.gz, lat.scp or lat.ark; as many as there need be
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.lat_dir = as_list(self.lat_dir)
+
+
+@dataclass(kw_only=True)
+class SequenceDevData(DevData):
+    """Dev data with lattices; where no data are given, a part of the training data and lattices is held out."""
+
+    lat_dir: Any = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.lat_dir = as_list(self.lat_dir)
+
+
+@dataclass(kw_only=True)
+class SequenceConfig(TrainConfig):
+    """A run of sequence training. Batches are of utterances, and learning rates for sums over their frames.
+
+    So Kaldi's nnet1 has it: its rate, such as 1e-5, is the one to give.
+    """
+
+    train: SequenceTrainData = field(default_factory=SequenceTrainData)
+    dev: SequenceDevData = field(default_factory=SequenceDevData)
+    criterion: Any = field(default_factory=lambda: {"name": "smbr"})  # one of CRITERION_CONFIGS, by its `name`
+    f_smoothing: float = 0.0  # weight of cross-entropy beside the criterion's, 1 - f_smoothing (Su et al. 2013)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.criterion, Mapping):
+            self.criterion = _criterion(dict(self.criterion))
+        if not 0 <= self.f_smoothing < 1:
+            raise ValueError("f_smoothing must lie in [0, 1)")
+        if isinstance(self.criterion, LatticeCriterionConfig):
+            if self.init_from is None:
+                raise ValueError("init_from=... must be given: the network that the lattices were made with, or a like")
+            if not self.train.lat_dir or (self.dev.data_dir and not self.dev.lat_dir):
+                raise ValueError("train.lat_dir=... must be given, and dev.lat_dir=... with dev.data_dir")
+
+
+def _criterion(values: dict[str, Any]) -> LatticeCriterionConfig | LatticeFreeConfig:
+    """The options of a criterion.
+
+    Raises:
+        ValueError: an unknown criterion or option, or a value out of range.
+    """
+    name = values.get("name")
+    if name not in CRITERION_CONFIGS:
+        raise ValueError(f"criterion.name={name!r}: choose one of {', '.join(CRITERION_CONFIGS)}")
+    kind = CRITERION_CONFIGS[name]
+    unknown = sorted(values.keys() - {option.name for option in dataclasses.fields(kind)})
+    if unknown:
+        raise ValueError(f"criterion.{unknown[0]}: there is no such option of {name}")
+    return kind(**values)

@@ -1,0 +1,86 @@
+"""Training by a sequence criterion: the loop of cross-entropy training over batches of whole utterances."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from acoustic.data.batches import Store
+from acoustic.decode.priors import log_priors
+from acoustic.nn.classifier import SenoneClassifier
+from acoustic.sequence.config import SequenceConfig
+from acoustic.sequence.criteria import Objective
+from acoustic.sequence.make_criterion import make_criterion
+from acoustic.sequence.utterances import Utterance, UtteranceStore
+from acoustic.train.loop import Trainer
+from acoustic.train.ranks import Ranks
+
+
+class SequenceTrainer(Trainer):
+    """One run. Its loss is the criterion's objective with the sign changed, per frame.
+
+    Args:
+        config: the whole configuration.
+        classifier: the network, initialised.
+        train_store: training frames.
+        dev_store: dev frames.
+        device: where to compute.
+        dtype: of the network's computations.
+        ranks: the processes that train together.
+
+    Raises:
+        DataError: lattices or alignments that cannot be read or used.
+    """
+
+    train_store: UtteranceStore
+    dev_store: UtteranceStore
+
+    def __init__(
+        self,
+        config: SequenceConfig,
+        classifier: SenoneClassifier,
+        train_store: Store,
+        dev_store: Store,
+        device: torch.device,
+        dtype: torch.dtype,
+        ranks: Ranks | None = None,
+    ) -> None:
+        self.criterion = make_criterion(config, train_store.cache, dev_store.cache, device)
+        self.f_smoothing = config.f_smoothing
+        self.log_priors = log_priors(train_store.cache.pdf_counts).to(device)
+        stores = [
+            UtteranceStore(store, self.criterion, what, config.data.max_skip_fraction)
+            for store, what in ((train_store, "training"), (dev_store, "dev"))
+        ]
+        super().__init__(config, classifier, stores[0], stores[1], device, dtype, ranks)
+
+    def training_loss(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, int]:
+        """As Trainer.training_loss; the loss is a sum over the frames of the update."""
+        epoch, batch = divmod(self.position.step, self.steps_per_epoch)
+        position = (self.batch_size, self.config.seed, epoch, batch)
+        objective = self.objective(logits, self.train_store.chosen(*position, self.ranks.rank, self.ranks.world_size))
+        loss = -(1 - self.f_smoothing) * self.criterion.loss_scale * objective.value
+        if self.f_smoothing > 0:
+            loss = loss + self.f_smoothing * functional.cross_entropy(logits.float(), targets, reduction="sum")
+        totals = torch.stack([self.loss_sum(objective), (logits.argmax(1) == targets).sum()])
+        return loss, totals, len(self.train_store.batch_index(*position))
+
+    def dev_loss(self, number: int, logits: Tensor, targets: Tensor) -> Tensor:
+        """As Trainer.dev_loss."""
+        chosen = self.dev_store.chosen(
+            self.config.data.eval_batch_size, None, 0, number, self.ranks.rank, self.ranks.world_size
+        )
+        return self.loss_sum(self.objective(logits, chosen))
+
+    def objective(self, logits: Tensor, utterances: Sequence[Utterance]) -> Objective:
+        """The criterion on some utterances, given their logits [num_frames, num_pdfs]."""
+        if not utterances:  # a rank may get none of an epoch's last batch
+            return Objective(0.0 * logits.sum(), 0, {})
+        return self.criterion(logits.float() - self.log_priors, [utt.supervision for utt in utterances])
+
+    def loss_sum(self, objective: Objective) -> Tensor:
+        """The loss as it is reported, summed over frames."""
+        return -(objective.value.detach().double() + self.criterion.offset * objective.num_frames)

@@ -1,0 +1,131 @@
+"""acoustic train-sequence on the corpus of six utterances, with lattices of the included decoder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from acoustic.cli.hydra_config import compose_sequence_config
+from acoustic.cli.main import run
+from acoustic.errors import ConfigError, DataError, PreemptedError
+from acoustic.kaldi.tables import TableWriter, read_table
+from acoustic.nn.bundle import load_bundle
+from acoustic.train.loop import Trainer
+from tests.train.runs import metrics, same_weights, train_small
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+SILENCE = "criterion.silence_phones=[1,2,3,4,5]"
+
+
+@pytest.fixture(scope="module")
+def system(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network trained by cross-entropy for a few epochs, and its lattices of training and dev data."""
+    root = tmp_path_factory.mktemp("system")
+    train_small(corpus, root / "ce", "optim.learning_rate=0.1", "schedule.max_epochs=8", "model.hidden_dim=24")
+    for name in ("train", "dev"):
+        loglikes = f"ark:{root}/{name}.ark"
+        run(["loglikes", str(root / "ce"), str(corpus / "data" / name), loglikes])
+        (root / f"lat_{name}").mkdir()
+        run(
+            ["lattices", "--beam=30", "--lattice-beam=6", "--num-jobs=1", str(GOLDEN / "model/mono/final.mdl"),
+             str(GOLDEN / "graph/mono/HCLG.fst"), loglikes, f"ark:{root}/lat_{name}/lat.1.gz"]
+        )  # fmt: skip
+    return root
+
+
+def arguments(corpus: Path, system: Path, exp_dir: Path, *overrides: str) -> list[str]:
+    return [
+        f"exp_dir={exp_dir}", f"init_from={system}/ce", f"train.data_dir={corpus}/data/train",
+        f"train.ali_dir={corpus}/ali", f"train.lat_dir={system}/lat_train", f"dev.data_dir={corpus}/data/dev",
+        f"dev.ali_dir={corpus}/ali", f"dev.lat_dir={system}/lat_dev", f"data.cache_dir={corpus}/cache",
+        "runtime.precision=fp32", "runtime.num_threads=1", "runtime.device=cpu", "schedule.max_epochs=3", *overrides,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["criterion=smbr", SILENCE, "optim.learning_rate=2e-2"],
+        ["criterion=mpe", SILENCE, "optim.learning_rate=2e-2", "data.batch_size=2"],
+        ["criterion=mmi", "optim.learning_rate=1e-3", "f_smoothing=0.1"],
+        ["criterion=bmmi", SILENCE, "optim.learning_rate=1e-3", "criterion.boost=0.5"],
+    ],
+)
+def test_the_criterion_improves_on_training_and_dev_data(
+    corpus: Path, system: Path, tmp_path: Path, overrides: list[str]
+) -> None:
+    run(["train-sequence", *arguments(corpus, system, tmp_path / "exp", *overrides)])
+    lines = metrics(tmp_path / "exp")
+    assert len(lines) == 3 and lines[-1]["train_loss"] < lines[0]["train_loss"]
+    before, after = load_bundle(system / "ce"), load_bundle(tmp_path / "exp")
+    assert not same_weights(before, after) and after.frontend_config == before.frontend_config
+    assert torch.equal(before.pdf_counts, after.pdf_counts)
+    if "mp" not in overrides[0]:
+        assert lines[0]["train_loss"] > 0
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(
+    corpus: Path, system: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(name: str) -> None:
+        overrides = ["criterion=smbr", SILENCE, "optim.learning_rate=1e-2", "model.dropout=0.2"]
+        run(["train-sequence", *arguments(corpus, system, tmp_path / name, *overrides)])
+
+    start("whole")
+    update = Trainer.update
+
+    def with_signal(trainer: Trainer, *batch: torch.Tensor) -> None:
+        if trainer.position.step == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+        update(trainer, *batch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "update", with_signal)
+        with pytest.raises(PreemptedError):
+            start("broken")
+    start("broken")
+    assert same_weights(load_bundle(tmp_path / "whole"), load_bundle(tmp_path / "broken"))
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "broken")
+
+
+def test_utterances_without_a_lattice_are_counted(
+    corpus: Path, system: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lat_dir = tmp_path / "lat"
+    lat_dir.mkdir()
+    lattices = list(read_table(f"ark:{system}/lat_train/lat.1.gz", "lattice"))
+    with TableWriter(f"ark,scp:{lat_dir}/lat.ark,{lat_dir}/lat.scp", "lattice") as writer:
+        for utt, lattice in lattices[1:]:
+            writer.write(utt, lattice)
+    overrides = [f"train.lat_dir={lat_dir}", "criterion=mmi", "schedule.max_epochs=1"]
+    with pytest.raises(DataError, match=r"1 of 5 training utterances skipped.*no lattice"):
+        run(["train-sequence", *arguments(corpus, system, tmp_path / "exp", *overrides)])
+    run(["train-sequence", *arguments(corpus, system, tmp_path / "exp", *overrides, "data.max_skip_fraction=0.3")])
+    assert metrics(tmp_path / "exp")[-1]["step"] == 4
+    shutil.rmtree(lat_dir)
+    lat_dir.mkdir()
+    with pytest.raises(DataError, match="no lattices here"):
+        run(["train-sequence", *arguments(corpus, system, tmp_path / "other", *overrides)])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        (["criterion.name=mce"], "mce"),
+        (["+criterion.boots=1"], "boots"),
+        (["criterion.acoustic_scale=0"], "acoustic_scale"),
+        (["init_from=null"], "init_from"),
+        (["train.lat_dir=null"], "lat_dir"),
+        (["dev.lat_dir=null"], "lat_dir"),
+        (["f_smoothing=1"], "f_smoothing"),
+    ],
+)
+def test_configurations_that_make_no_sense_are_refused(overrides: list[str], problem: str) -> None:
+    some = Path("some")
+    with pytest.raises(ConfigError, match=problem):
+        compose_sequence_config(arguments(some, some, some, *overrides))
