@@ -17,7 +17,7 @@
 #                         in the same structure, and a network of its size is trained
 #   --exp DIR             where everything goes (default: exp/bn_EXPERIMENT)
 #   --stage N             first stage to run (default: 0); every stage can be run again
-#   --stop-stage M        last stage to run (default: 13)
+#   --stop-stage M        last stage to run (default: all)
 #   --front-end WHICH     fmllr: the experiment's features, LDA and transforms; fbank: filter banks of its audio
 #                         (default: fmllr)
 #   --train-set, --dev-set, --test-set NAME   data directories (train; none: a twentieth of the training speakers are
@@ -30,17 +30,21 @@
 #   --tuning-utterances N utterances of dev that scale and penalty are chosen on (default: 400)
 #   --decoder WHICH       kaldi, acoustic, or auto: Kaldi's programs if they are on PATH (default: auto). Rescoring and
 #                         scoring by sclite take kaldi
+#   --sequence WHICH      then train the network further by mmi or smbr (over lattices), lfmmi or lfsmbr (lattice-free)
+#                         and keep what is better on dev; overrides for it begin with `sequence.` (default: none)
 #   --num-jobs N          processes (default: the cores)
 #
 # stages: 0 experiment, data directories, 1 alignments of train and dev, 2 filter banks, 3 cmvn, 4 doctor, 5 graph,
 # 6 frames cache, 7 training, 8 scaled likelihoods, 9 tuning on dev, 10 decoding, 11 scoring, 12 rescoring,
-# 13 table of results
+# 13 table of results; with --sequence: 14 training, 15 decoding and scoring, 16 the choice (exp/sequence_WHICH,
+# exp/sequence, exp/best)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/path.sh"
 . "$here/../common/options.sh"
 . "$here/../common/stages.sh"
 . "$here/../common/kaldi_experiment.sh"
+. "$here/../common/sequence.sh"
 
 recipe=bn gmm_dir=exp/tri4 align_lang=lang_nosp
 train_set=train dev_set="" test_set=eval97.pem ali=tri4_ali dev_ali=tri4_ali_dev

@@ -9,10 +9,13 @@
 # parse_experiment_options DEFAULT_EXPERIMENT ARGUMENT...: the command line of such a recipe.
 parse_experiment_options() {
   kaldi_tuning=(--min-lmwt 5 --max-lmwt 17 --penalties 0.0,0.5,1.0) # as score_sclite.sh of both has it
-  kaldi_dir="" exp="" stage=0 stop_stage=13 front_end="" tuning_utterances=400 decoder=auto num_jobs=$(nproc) speeds=""
+  kaldi_dir="" exp="" stage=0 stop_stage="" front_end="" tuning_utterances=400 decoder=auto num_jobs=$(nproc) speeds=""
+  sequence=none
   option_names=(kaldi_dir exp stage stop_stage front_end {train,dev,test}_set ali dev_ali graph {dev,test}_decode
-    {old,new}_lang tuning_utterances decoder num_jobs)
+    {old,new}_lang tuning_utterances decoder sequence num_jobs)
   choose_experiment "$@"
+  check_sequence
+  stop_stage=${stop_stage:-$((13 + $(num_sequence_stages)))}
   check_numbers stage stop_stage tuning_utterances num_jobs
   decoder=$(choose_decoder "$decoder")
   exp=${exp:-exp/${recipe}_$experiment}
@@ -111,6 +114,8 @@ run_experiment_stages() {
   if run_stage 13 "table of results"; then
     print_results
   fi
+
+  run_sequence_stages 14
 }
 
 # Without --kaldi-dir: make a stand-in, and a network of its size.

@@ -9,12 +9,14 @@
 reference_ali=   # alignments to compare those of each round with, into reference.SET
 early_options=() # hydra overrides of all networks but the last
 
-# number_stages: the last stage, unless the user said another: 11, and with realignment two for each round and one more.
+# number_stages: the last stage, unless the user said another: 11, with realignment two for each round and one more, with
+# sequence training three more.
 number_stages() {
-  stop_stage=${stop_stage:-$((realign > 0 ? 12 + 2 * realign : 11))}
+  last_of_realignment=$((realign > 0 ? 12 + 2 * realign : 11))
+  stop_stage=${stop_stage:-$((last_of_realignment + $(num_sequence_stages)))}
 }
 
-# Run all stages: those of every recipe, then two for each round, and the choice.
+# Run all stages: those of every recipe, then two for each round, and the choice; then those of sequence training.
 run_stages_with_realignment() {
   local recipe_options=("${network_options[@]}")
   if [ "$realign" -gt 0 ]; then
@@ -22,6 +24,7 @@ run_stages_with_realignment() {
   fi
   run_common_stages
   run_realignment_stages "${recipe_options[@]}"
+  run_sequence_stages $((last_of_realignment + 1))
 }
 
 # run_realignment_stages OVERRIDE...: two stages for each round, then the choice; overrides are those of the last network.
@@ -113,9 +116,4 @@ choose_round() {
   awk '{ print "  " ($1 == "." ? "without realignment" : $1) ": dev " $2 ", test " $3 }' "$exp/realignment"
   ln -sfn "$best" "$exp/best"
   grep -h '^%WER' "$exp/best/decode/$tuning_set/wer" "$exp/best/decode/test/wer"
-}
-
-# wer_in FILE: the per cent of its %WER line.
-wer_in() {
-  awk '/^%WER/ { print $2; exit }' "$1"
 }

@@ -117,24 +117,30 @@ examine() {
 
 # train_network VERB EXP_DIR: `acoustic cache` or `acoustic train` with the recipe's configuration under the user's.
 train_network() {
-  local data_dirs="'$exp/data/train'" ali_dirs="'$ali_dir'" name override
-  local options=("dev.data_dir='$exp/data/dev'" "dev.ali_dir='${dev_ali_dir:-$ali_dir}'" "data.num_jobs=$num_jobs")
-  if [ -n "$speeds" ]; then
-    data_dirs+=",'$exp/data/train_sp'" ali_dirs+=",'$exp/ali_sp'"
-  fi
-  options+=("train.data_dir=[$data_dirs]" "train.ali_dir=[$ali_dirs]")
-  [ -z "$fbank_conf" ] || options+=("features.fbank_config='$fbank_conf'")
-  for name in train dev; do
-    [ -z "${transforms[$name]:-}" ] || options+=("$name.transform_dir='${transforms[$name]}'")
-  done
+  local override
+  collect_data_options
+  [ -z "$fbank_conf" ] || data_options+=("features.fbank_config='$fbank_conf'")
   for override in "${overrides[@]}"; do
     case "$override" in
       experiment=*) experiment= ;;
       exp_dir=*) die "$override: the recipe decides where the network goes; give --exp DIR" ;;
     esac
   done
-  acoustic "$1" "exp_dir='$2'" "${options[@]}" ${experiment:+"experiment=$experiment"} "${network_options[@]}" \
+  acoustic "$1" "exp_dir='$2'" "${data_options[@]}" ${experiment:+"experiment=$experiment"} "${network_options[@]}" \
     "${overrides[@]}"
+}
+
+# collect_data_options: set the array data_options to the hydra overrides that name data, alignments and transforms.
+collect_data_options() {
+  local data_dirs="'$exp/data/train'" ali_dirs="'$ali_dir'" name
+  data_options=("dev.data_dir='$exp/data/dev'" "dev.ali_dir='${dev_ali_dir:-$ali_dir}'" "data.num_jobs=$num_jobs")
+  if [ -n "$speeds" ]; then
+    data_dirs+=",'$exp/data/train_sp'" ali_dirs+=",'$exp/ali_sp'"
+  fi
+  data_options+=("train.data_dir=[$data_dirs]" "train.ali_dir=[$ali_dirs]")
+  for name in train dev; do
+    [ -z "${transforms[$name]:-}" ] || data_options+=("$name.transform_dir='${transforms[$name]}'")
+  done
 }
 
 # loglikes_for_acoustic SET: write decode/SET/loglikes.
@@ -175,4 +181,9 @@ score_with_acoustic() {
 # absolute_paths DIR: copy a wav.scp, feats.scp or cmvn.scp from standard input, its relative paths now starting at DIR.
 absolute_paths() {
   awk -v dir="$1" '/\|[ \t]*$/ || $2 ~ /^\// { print; next } { name = $1; sub(/^[^ \t]+[ \t]+/, ""); print name, dir "/" $0 }'
+}
+
+# wer_in FILE: the per cent of its %WER line.
+wer_in() {
+  awk '/^%WER/ { print $2; exit }' "$1"
 }

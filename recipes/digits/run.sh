@@ -17,12 +17,15 @@
 #   --realign N           rounds in which the network aligns its data anew and another is trained on that (default: 0)
 #   --from-scratch        take the experiment's wav, text, lexicon and grammar alone: begin with states of equal length;
 #                         its alignments, if there, are only compared with (default of --realign then: 4)
+#   --sequence WHICH      then train the network further by mmi or smbr (over lattices), lfmmi or lfsmbr (lattice-free)
+#                         and keep what is better on dev; overrides for it begin with `sequence.` (default: none)
 #   --num-jobs N          processes (default: the cores)
 #
 # stages: 0 data directories, 1 (from scratch) lang and alignments, 2 filter banks, 3 cmvn, 4 doctor, 5 graph,
 # 6 frames cache, 7 training, 8 scaled likelihoods, 9 tuning on dev, 10 decoding, 11 scoring;
 # with --realign N: 12 alignment by the network, 13 stages 6 to 11 upon it, 14 and 15 the second round, and so on; last
-# the choice, by dev's word error rate (exp/realignment, exp/best)
+# the choice, by dev's word error rate (exp/realignment, exp/best);
+# with --sequence: three more, for training, scoring and the choice (exp/sequence_WHICH, exp/sequence, exp/best)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/path.sh"
@@ -30,9 +33,11 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../common/stages.sh"
 . "$here/../common/realign.sh"
 . "$here/../common/flat_start.sh"
+. "$here/../common/sequence.sh"
 
 kaldi_dir="" fold=1 exp="" stage=0 stop_stage="" speeds=0.9,1.1 decoder=auto realign="" from_scratch="" num_jobs=$(nproc)
-option_names=(kaldi_dir fold exp stage stop_stage speeds decoder realign num_jobs)
+sequence=none
+option_names=(kaldi_dir fold exp stage stop_stage speeds decoder realign sequence num_jobs)
 flag_names=(from_scratch)
 parse_options "$@"
 check_numbers fold stage num_jobs
@@ -56,6 +61,7 @@ tune_options=()
 [ -z "$from_scratch" ] || [ ! -e "$ali_dir/final.mdl" ] || reference_ali=$ali_dir
 choose_flat_start "$from_scratch"
 check_numbers realign
+check_sequence
 number_stages
 check_numbers stop_stage
 

@@ -18,12 +18,15 @@
 #   --realign N           rounds in which the network aligns its data anew and another is trained on that (default: 0)
 #   --flat-start          begin with states of equal length; the synthesiser's phone times are only compared with
 #                         (default of --realign then: 4)
+#   --sequence WHICH      then train the network further by mmi or smbr (over lattices), lfmmi or lfsmbr (lattice-free)
+#                         and keep what is better on dev; overrides for it begin with `sequence.` (default: none)
 #   --num-jobs N          processes (default: the cores)
 #
 # stages: 0 corpus, 1 lang and alignments, 2 filter banks, 3 cmvn, 4 doctor, 5 graph, 6 frames cache, 7 training,
 # 8 scaled likelihoods, 9 tuning on dev, 10 decoding, 11 scoring;
 # with --realign N: 12 alignment by the network, 13 stages 6 to 11 upon it, 14 and 15 the second round, and so on; last
-# the choice, by dev's word error rate (exp/realignment, exp/best)
+# the choice, by dev's word error rate (exp/realignment, exp/best);
+# with --sequence: three more, for training, scoring and the choice (exp/sequence_WHICH, exp/sequence, exp/best)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/path.sh"
@@ -31,10 +34,12 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../common/stages.sh"
 . "$here/../common/realign.sh"
 . "$here/../common/flat_start.sh"
+. "$here/../common/sequence.sh"
 
 exp=exp/mini stage=0 stop_stage="" corpus_seed=1 speeds="" decoder=acoustic realign="" flat_start="" num_jobs=$(nproc)
+sequence=none
 train_utterances=30 dev_utterances=25 test_utterances=40
-option_names=(exp stage stop_stage corpus_seed {train,dev,test}_utterances speeds decoder realign num_jobs)
+option_names=(exp stage stop_stage corpus_seed {train,dev,test}_utterances speeds decoder realign sequence num_jobs)
 flag_names=(flat_start)
 parse_options "$@"
 check_numbers stage corpus_seed {train,dev,test}_utterances num_jobs
@@ -47,6 +52,7 @@ fbank_conf=$here/conf/fbank.conf experiment=mini
 [ -z "$flat_start" ] || reference_ali=$ali_dir
 choose_flat_start "$flat_start"
 check_numbers realign
+check_sequence
 number_stages
 check_numbers stop_stage
 tune_options=(--acoustic-scales=0.1,0.14,0.2,0.28 --insertion-penalties=0,0.5,1)
