@@ -46,6 +46,8 @@ def test_help_shows_options_stages_and_an_example(recipe):
         (["--realign", "once"], "--realign once: expected a whole number"),
         (["--stage", "12", "--realign", "1"], "dnn/final.pt is missing: run the earlier stages"),
         (["--flat-start=maybe"], "--flat-start takes no value"),
+        (["--sequence", "mpe"], "--sequence mpe: choose none, mmi, smbr, lfmmi or lfsmbr"),
+        (["--sequence", "lfmmi", "--stage", "12"], "dnn/final.pt is missing: run the earlier stages"),
         (["--decoder", "htk"], "--decoder htk: choose auto, kaldi or acoustic"),
         (["--stage", "8"], "dnn/final.pt is missing: run the earlier stages"),
         (["--stage", "6", "exp_dir=elsewhere"], "exp_dir=elsewhere: the recipe decides where the network goes"),
@@ -92,6 +94,17 @@ def test_from_nothing_to_a_word_error_rate(tmp_path):
     assert (exp / "best").resolve() == (exp / better[0]).resolve()
     chosen = [line.split()[1] for line in realigned.stdout.splitlines()[-2:]]
     assert chosen == better[1:]
+    for criterion in ("lfmmi", "smbr"):
+        arguments = ["--num-jobs=2", "--stage=15", "--realign=1", f"--sequence={criterion}"]
+        further = run("mini", f"--exp={exp}", *arguments, "sequence.schedule.max_epochs=1", *network, timeout=400)
+        assert further.returncode == 0, further.stderr
+        lines = further.stdout.splitlines()
+        assert [line[:8] for line in lines if line.startswith("stage")] == [f"stage {n}" for n in (15, 16, 17)]
+        results = [line.split() for line in (exp / "sequence").read_text().splitlines()]
+        assert [folder for folder, *_ in results] == [better[0], f"sequence_{criterion}"]
+        chosen = min(results, key=lambda result: float(result[1]))
+        assert (exp / "best").resolve() == (exp / chosen[0]).resolve()
+        assert [line.split()[1] for line in lines[-2:]] == chosen[1:]
     flat = run("mini", f"--exp={exp}", "--num-jobs=2", "--flat-start", "--stage=1", "--stop-stage=1", timeout=100)
     assert flat.returncode == 0, flat.stderr
     known, equal = (dict(read_alignments(exp / name)) for name in ("mono_ali", "flat_ali"))
