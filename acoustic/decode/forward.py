@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from acoustic.decode.priors import PRIOR_FLOOR, log_priors
-from acoustic.errors import ConfigError, DataError
+from acoustic.errors import CheckpointError, ConfigError, DataError
 from acoustic.features.fbank import Fbank, FbankOptions
 from acoustic.features.frontend import Frontend
 from acoustic.nn.bundle import Bundle, load_bundle
@@ -44,8 +44,8 @@ class AcousticModel:
         prior_floor: float = PRIOR_FLOOR,
     ) -> None:
         self.bundle, self.device, self.dtype = bundle, torch.device(device), dtype
-        self.frontend = Frontend.from_config(bundle.frontend_config, bundle.feat_dim)
-        self.frontend.load_state_dict(bundle.frontend_state)
+        self.frontend = Frontend.restored(bundle.frontend_config, bundle.feat_dim, bundle.frontend_state)
+        _check_fit(self.frontend, bundle)
         self.frontend.to(self.device).eval()
         self.classifier = bundle.classifier.to(self.device).eval()
         if dtype != torch.float32:
@@ -163,6 +163,23 @@ def with_rounded_weights(classifier: SenoneClassifier, dtype: torch.dtype) -> Se
         if isinstance(module, torch.nn.Linear):
             module.to(dtype)
     return rounded
+
+
+def _check_fit(frontend: Frontend, bundle: Bundle) -> None:
+    """Refuse a network whose parts are of different ones.
+
+    Raises:
+        CheckpointError: front end, classifier or priors differ in their dimensions.
+    """
+    classifier = bundle.classifier
+    if frontend.input_dim != classifier.input_dim:
+        raise CheckpointError(
+            f"a damaged network: its front end gives {frontend.input_dim} values, it takes {classifier.input_dim}"
+        )
+    if len(bundle.pdf_counts) != classifier.num_pdfs:
+        raise CheckpointError(
+            f"a damaged network: {len(bundle.pdf_counts)} priors for {classifier.num_pdfs} outputs; train again"
+        )
 
 
 def by_frames(

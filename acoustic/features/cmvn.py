@@ -13,6 +13,8 @@ from acoustic.errors import DataError
 
 VARIANCE_FLOOR = 1e-20  # ApplyCmvn's
 SLIDING_VARIANCE_FLOOR = 1e-10  # SlidingWindowCmn's
+ROUNDING = 1e-3  # relative error of a variance that sums in single precision may have
+REMEDY = "compute them from these features (acoustic cmvn)"
 
 
 def cmvn_stats(feats: Tensor) -> Tensor:
@@ -31,17 +33,22 @@ def cmvn_shift_scale(stats: Tensor, norm_vars: bool) -> tuple[Tensor, Tensor | N
     Both are float64 [dim]. Variances are floored at 1e-20 as Kaldi's ApplyCmvn does.
 
     Raises:
-        DataError: statistics of fewer than one frame, or without sums of squares where variances are asked for.
+        DataError: statistics of fewer than one frame, that are no numbers or give negative variances beyond rounding,
+            or without sums of squares where variances are asked for.
     """
     count = float(stats[0, -1])
     if not count >= 1.0:
         raise DataError(f"CMVN statistics hold {count:g} frames", remedy="make them of at least one frame")
+    if not stats.isfinite().all():
+        raise DataError("CMVN statistics hold NaN or infinity", remedy=REMEDY)
     mean = stats[0, :-1].double() / count
     if not norm_vars:
         return -mean, None
     if stats.shape[0] < 2:
         raise DataError("CMVN statistics hold no sums of squares", remedy="make them again, or set norm_vars=false")
     variance = stats[1, :-1].double() / count - mean.square()
+    if bool((variance < -ROUNDING * (1 + mean.square())).any()):
+        raise DataError("CMVN statistics give negative variances", remedy=REMEDY)
     return -mean, variance.clamp_min(VARIANCE_FLOOR).rsqrt()
 
 
@@ -56,7 +63,7 @@ def apply_cmvn(feats: Tensor, stats: Tensor, norm_vars: bool = False) -> Tensor:
     if stats.ndim != 2 or stats.shape[1] != feats.shape[1] + 1:
         raise DataError(
             f"CMVN statistics of shape {tuple(stats.shape)} do not fit features of dimension {feats.shape[1]}",
-            remedy="compute them from these features (acoustic cmvn)",
+            remedy=REMEDY,
         )
     shift, scale = cmvn_shift_scale(stats.to(feats.device), norm_vars)
     centred = feats.float() + shift.float()

@@ -91,6 +91,20 @@ class Frontend(nn.Module):
         except (TypeError, ValueError) as error:
             raise ConfigError(f"front end: {error}") from error
 
+    @classmethod
+    def restored(cls, config: FrontendConfig | dict[str, Any], feat_dim: int, state: dict[str, Any]) -> Frontend:
+        """Build from a config and a state dict.
+
+        Raises:
+            ConfigError: as `from_config`, or the state is that of another front end.
+        """
+        frontend = cls.from_config(config, feat_dim)
+        try:
+            frontend.load_state_dict(state)
+        except RuntimeError as error:
+            raise ConfigError("front end: its values are those of another front end") from error
+        return frontend
+
     def config_dict(self) -> dict[str, Any]:
         """The config as a dictionary of plain values; with `feat_dim` and the state dict it rebuilds this front end."""
         return dataclasses.asdict(self.config)
@@ -180,6 +194,8 @@ class Frontend(nn.Module):
             return base
         if fmllr is None:
             raise DataError(f"no fMLLR transform given for this utterance, but fmllr={config.fmllr}")
+        if not fmllr.isfinite().all():
+            raise DataError("an fMLLR transform with NaN or infinity", remedy="estimate it again")
         transformed = apply_transform(base, fmllr)
         if transformed.shape[1] != self.base_dim:
             raise DataError(f"an fMLLR transform with {transformed.shape[1]} rows instead of {self.base_dim}")

@@ -10,7 +10,6 @@ from acoustic import fsio
 from acoustic.data.cache import FramesCache
 from acoustic.data.join import Source, feat_dim
 from acoustic.errors import ConfigError
-from acoustic.features.config import FrontendConfig
 from acoustic.features.frontend import Frontend
 from acoustic.nn.bundle import Bundle, load_bundle
 from acoustic.nn.classifier import SenoneClassifier
@@ -25,14 +24,19 @@ def take_over(config: TrainConfig) -> None:
     """Make `features` and `model` those of the network at `init_from`, all but dropout.
 
     Raises:
-        ConfigError: options that ask for another front end, or dropout rates of other layers.
+        ConfigError: options that ask for another front end, dropout rates of other layers, or a front end of that
+            network that is unknown here.
         CheckpointError: no such model, or a damaged one.
     """
     bundle = initial_bundle(config)
     for name in FRONTEND_FILES:
         if getattr(config.features, name) is not None:
             raise ConfigError(f"features.{name} and init_from, whose front end is taken: give one of them")
-    for name, value in dataclasses.asdict(FrontendConfig(**bundle.frontend_config)).items():
+    try:
+        known = Frontend.from_config(bundle.frontend_config, bundle.feat_dim).config_dict()
+    except ConfigError as error:
+        raise ConfigError(f"{config.init_from}: {error}") from error
+    for name, value in known.items():
         setattr(config.features, name, value)
     config.features.fbank = config.features.fbank or bundle.fbank_options
     free = {name: getattr(config.model, name) for name in FREE_MODEL_FIELDS}
@@ -56,15 +60,16 @@ def initial_frontend(config: TrainConfig, sources: Sequence[Source]) -> Frontend
     """The front end of the model at `init_from`, its values included, for the stored features of `sources`.
 
     Raises:
-        ConfigError: features of another dimension.
+        ConfigError: features of another dimension, or values that do not fit that front end.
     """
     bundle = initial_bundle(config)
     found = feat_dim(sources)
     if found != bundle.feat_dim:
         raise ConfigError(f"features of {found} values, but {config.init_from} was trained on {bundle.feat_dim}")
-    frontend = Frontend.from_config(bundle.frontend_config, bundle.feat_dim)
-    frontend.load_state_dict(bundle.frontend_state)
-    return frontend
+    try:
+        return Frontend.restored(bundle.frontend_config, bundle.feat_dim, bundle.frontend_state)
+    except ConfigError as error:
+        raise ConfigError(f"{config.init_from}: {error}") from error
 
 
 def load_initial_weights(config: TrainConfig, classifier: SenoneClassifier, cache: FramesCache) -> None:

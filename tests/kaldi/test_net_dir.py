@@ -92,5 +92,5 @@ def test_raw_net_of_another_model(nnet3: Path) -> None:
     net.components["final-affine"].bias = np.zeros(7, np.float32)  # type: ignore[attr-defined]
     net.components["logsoftmax"].dim = 7  # type: ignore[attr-defined]
     net.write(nnet3 / "final.raw")
-    with pytest.raises(DataError, match=r"7 outputs, the net in final\.mdl has 40 and 104"):
+    with pytest.raises(DataError, match=r"7 outputs, the net in final\.mdl 40 and 104"):
         check_net_dir(nnet3)
