@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import IO
 
@@ -95,7 +96,7 @@ class DecisionTree:
         if not all(sets) or len(set(flat)) < len(flat):
             raise DataError("sets of phones sharing pdfs must be disjoint and not empty")
         lengths = [max(topology.num_pdf_classes(phone) for phone in phones) for phones in sets]
-        return cls(context_width=1, central_position=0, to_pdf=_stub(sets, lengths, iter(range(sum(lengths)))))
+        return cls(context_width=1, central_position=0, to_pdf=root_map(sets, lengths, [False] * len(sets), count()))
 
     @cached_property
     def num_pdfs(self) -> int:
@@ -165,25 +166,40 @@ class DecisionTree:
         return hashlib.sha256(content.getvalue()).hexdigest()
 
 
-def _stub(sets: list[list[int]], lengths: list[int], pdf_ids: Iterator[int]) -> EventMap:
-    """The event map of a tree before any question on context (GetStubMap without shared roots, P = 0).
+def root_map(
+    sets: Sequence[Sequence[int]],
+    lengths: Sequence[int],
+    shared: Sequence[bool],
+    pdf_ids: Iterator[int],
+    central_position: int = 0,
+) -> EventMap:
+    """The event map of a tree before any question on context (GetStubMap).
 
     Args:
-        sets: sets of phones sharing pdfs.
+        sets: sets of phones with one root.
         lengths: pdf classes of each set.
+        shared: whether all pdf classes of a set share one leaf.
         pdf_ids: where new pdf_ids come from.
+        central_position: of the phone itself in the window.
     """
     if len(sets) == 1:
+        if shared[0]:
+            return Leaf(next(pdf_ids))
         return Table(PDF_CLASS, tuple(Leaf(next(pdf_ids)) for _ in range(lengths[0])))
     highest = max(phone for phones in sets for phone in phones)
     if all(len(phones) == 1 for phones in sets) and len(sets) <= 2 * highest:
         children: list[EventMap | None] = [None] * (highest + 1)
-        for phones, length in zip(sets, lengths, strict=True):
-            children[phones[0]] = _stub([phones], [length], pdf_ids)
-        return Table(0, tuple(children))
+        for phones, length, share in zip(sets, lengths, shared, strict=True):
+            children[phones[0]] = root_map([phones], [length], [share], pdf_ids, central_position)
+        return Table(central_position, tuple(children))
     half = len(sets) // 2
     first = frozenset(phone for phones in sets[:half] for phone in phones)
-    return Split(0, first, _stub(sets[:half], lengths[:half], pdf_ids), _stub(sets[half:], lengths[half:], pdf_ids))
+    return Split(
+        central_position,
+        first,
+        root_map(sets[:half], lengths[:half], shared[:half], pdf_ids, central_position),
+        root_map(sets[half:], lengths[half:], shared[half:], pdf_ids, central_position),
+    )
 
 
 def read_phone_sets(path: str | Path) -> list[list[int]]:
