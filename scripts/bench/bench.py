@@ -1,0 +1,85 @@
+"""Speed as ratios: training, loglikes, fbank, decoding, caches, each measured in turns with what it is compared to.
+
+python scripts/bench/bench.py [--quick] [--json=FILE] [--only=NAME,...] [--device=cpu]
+
+A ratio above 1 means that ours is faster; ceilings are what the machine does with nothing else: matrix products,
+copies, the disk. Kaldi's programs are compared with when they are on PATH. Everything is written below a temporary
+directory (TMPDIR) and removed; the full out_of_core takes 18 GB of it. Figures mean something only while nothing else
+runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import logging
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import corpora
+import scaling
+import torch
+import verbs
+from ceilings import ceilings
+from measure import Result, Setting
+from training import train
+
+GOLDEN = Path(__file__).parents[2] / "tests" / "golden"
+BENCHES: dict[str, Callable[[Setting], list[Result]]] = {
+    "ceilings": ceilings,
+    "train_bf16": functools.partial(train, "bf16"),
+    "train_fp32": functools.partial(train, "fp32"),
+    "loglikes": verbs.loglikes,
+    "fbank": verbs.fbank,
+    "decode": verbs.decode,
+    "cache_build": corpora.cache_build,
+    "out_of_core": corpora.out_of_core,
+    **{name: functools.partial(scaling.shapes, name) for name in scaling.SHAPES},
+    "scaling_corpus": scaling.corpus,
+    "scaling_ranks": scaling.ranks,
+}
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="smaller sizes, fewer rounds: minutes")
+    parser.add_argument("--json", type=Path, help="file for the figures, by name")
+    parser.add_argument("--only", default=",".join(BENCHES), help=f"some of {', '.join(BENCHES)}")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
+    parser.add_argument("--num-threads", type=int, help="of the CPU (default: all cores)")
+    parser.add_argument("--decode-model", default=GOLDEN / "model" / "tri1" / "final.mdl", help="final.mdl of")
+    parser.add_argument("--decode-graph", default=GOLDEN / "graph" / "tri1" / "HCLG.fst", help="the graph to decode")
+    parser.add_argument("--decode-loglikes", default=f"ark:{GOLDEN}/decode/tri1/loglikes.ark", help="with these")
+    args = parser.parse_args()
+    unknown = set(args.only.split(",")) - set(BENCHES)
+    if unknown:
+        parser.error(f"--only={','.join(sorted(unknown))}: there are {', '.join(BENCHES)}")
+    return args
+
+
+def main() -> None:
+    """Measure what was asked for and print the table."""
+    args = parse()
+    logging.getLogger("acoustic").setLevel(logging.WARNING)
+    if args.num_threads:
+        torch.set_num_threads(args.num_threads)
+    decode = (str(args.decode_model), str(args.decode_graph), args.decode_loglikes)
+    results: list[Result] = []
+    for name in args.only.split(","):
+        start = time.monotonic()
+        with tempfile.TemporaryDirectory() as directory:
+            setting = Setting(Path(directory), torch.device(args.device), args.quick, 3 if args.quick else 9, decode)
+            found = BENCHES[name](setting)
+        results += found
+        print("\n".join(line for result in found for line in result.lines()), flush=True)
+        print(f"{'':18s} ({time.monotonic() - start:.0f} s)", flush=True)
+        if args.json:
+            args.json.write_text(json.dumps({result.name: result.to_json() for result in results}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
