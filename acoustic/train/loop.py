@@ -20,7 +20,7 @@ from acoustic.nn.classifier import SenoneClassifier
 from acoustic.train.average import make_average
 from acoustic.train.checkpoint import Checkpoints
 from acoustic.train.config import TrainConfig
-from acoustic.train.guard import Interrupt, NonFinite, RisingLoss
+from acoustic.train.guard import Interrupt, NonFinite, RisingLoss, clip_gradients, total_norm
 from acoustic.train.masking import InputMasking
 from acoustic.train.metrics import Metrics, draw_curves
 from acoustic.train.optim import make_optimizer, set_rates
