@@ -279,11 +279,12 @@ run_logged() {
   [ "$status" -eq 0 ]
 }
 
-# show_failures: the ends of the first of `logs` whose jobs did not end well.
+# show_failures: the ends of the first of `logs` whose jobs did not end well, by the last line that run.pl, or queue.pl
+# and slurm.pl, write.
 show_failures() {
   local log num_shown=0
   for log in "${logs[@]}"; do
-    if grep -qs '^# Ended (code 0)' "$log"; then
+    if grep -qsE '^# (Ended \(code 0\)|Finished at .* with status 0$)' "$log"; then
       continue
     fi
     note "a job failed, the end of $log:"

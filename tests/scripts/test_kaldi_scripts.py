@@ -229,22 +229,31 @@ for job in range(first, last + 1):
     with open(log.replace(name, str(job)), "w") as file:
         command = ["bash", "-c", f"( {line} )".replace(name, str(job))]
         code = subprocess.run(command, stdout=file, stderr=file).returncode
-        print(f"# Ended (code {code}) at noon", file=file)
+        print("LAST_LINE".format(code=code), file=file)
     status |= code != 0
 open("launched", "a").write(line + "\\n")
 sys.exit(status)
 """
 
 
-def test_a_launcher_with_options_gets_the_jobs(world: World) -> None:
-    write(world.bin / "run.pl", RUN_PL).chmod(0o755)
-    result = world.decode("--nj=2", "--cmd", "run.pl --mem 4G", "--fmllr", "ark:cat trans.* |")
+# The last lines of the logs of run.pl, and of queue.pl and slurm.pl.
+LAST_LINES = {"run.pl": "# Ended (code {code}) at noon", "queue.pl": "# Finished at noon with status {code}"}
+
+
+@pytest.mark.parametrize("name", LAST_LINES)
+def test_a_launcher_with_options_gets_the_jobs(world: World, name: str) -> None:
+    write(world.bin / name, RUN_PL.replace("LAST_LINE", LAST_LINES[name])).chmod(0o755)
+    result = world.decode("--nj=2", "--cmd", f"{name} --mem 4G", "--fmllr", "ark:cat trans.* |")
     assert result.returncode == 0, result.stderr
     assert len(lattices(world.root / "out")) == 5
     assert "latgen-faster-mapped" in (world.root / "launched").read_text()
-    result = world.decode("--nj=2", "--cmd", "run.pl", FAKE_CRASH="acoustic")
+    # Only the first part fails: its log is shown, and that of no job that went well.
+    program = '#!/bin/bash\nlines=$(cat)\ncase $lines in *utt1*) echo "too deep" >&2; exit 1 ;; esac\necho "$lines"\n'
+    write(world.bin / "latgen-faster-mapped", program)
+    result = world.decode("--nj=3", "--cmd", name)
     assert result.returncode == 1
-    assert "no memory" in result.stderr
+    assert "too deep" in result.stderr and "decode.1.log" in result.stderr
+    assert "decode.2.log" not in result.stderr
 
 
 def test_a_launcher_that_is_not_there(world: World) -> None:
