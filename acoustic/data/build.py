@@ -254,8 +254,10 @@ def _run(jobs: list[ShardJob], num_jobs: int) -> Iterator[ShardResult]:
     if num_jobs == 1 or len(jobs) < 2:
         yield from map(build_shard, jobs)
         return
-    # A forked process would inherit torch's threads in an unknown state.
-    context = multiprocessing.get_context("spawn")
+    # A process forked from this one would inherit torch's threads in an unknown state; one that is forked from a server
+    # that has only imported what it needs starts at once.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["acoustic.data.shards"])
     with ProcessPoolExecutor(min(num_jobs, len(jobs)), context, torch.set_num_threads, (1,)) as pool:
         try:
             yield from pool.map(build_shard, jobs)
