@@ -187,7 +187,7 @@ def decode(setting: Setting) -> list[Result]:
             )
             others[f"latgen-faster-mapped, raw, lattice beam {beam}"] = way
     if on_path("decode-faster-mapped"):
-        command = ["decode-faster-mapped", *search, *inputs, f"{words}.kaldi"]
+        command = ["decode-faster-mapped", *search, "--min-active=200", *inputs, f"{words}.kaldi"]
         others["decode-faster-mapped"] = program_way(command, num_frames)
     cores = len(os.sched_getaffinity(0))
     others[f"ours in {cores} processes"] = ours(cores)
