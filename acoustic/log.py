@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from tqdm import tqdm
 
@@ -24,6 +24,17 @@ def get_logger(name: str) -> logging.Logger:
     return logging.getLogger(name if name.startswith("acoustic") else f"acoustic.{name}")
 
 
+class _BesideBars(logging.StreamHandler[TextIO]):
+    """Writes lines to a terminal so that a progress bar on it stays whole."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        try:
+            tqdm.write(self.format(record), file=self.stream)
+        except OSError:
+            self.handleError(record)
+
+
 def set_up(level: int = logging.INFO, file: str | Path | None = None) -> None:
     """Send log lines to stderr and, when given, append them to `file`. Called once, by the command line."""
     logger = logging.getLogger("acoustic")
@@ -31,7 +42,7 @@ def set_up(level: int = logging.INFO, file: str | Path | None = None) -> None:
         logger.removeHandler(handler)
         handler.close()
     formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    handlers: list[logging.Handler] = [_BesideBars(sys.stderr)]
     if file is not None:
         handlers.append(logging.FileHandler(file, encoding="utf-8"))
     for handler in handlers:

@@ -91,6 +91,8 @@ class RuntimeConfig:
     checkpoint_minutes: float = 10.0
     keep_checkpoints: int = 3  # the newest, beside the best
     workers: int = 1  # threads that assemble batches ahead; the result does not depend on it
+    log_seconds: float = 60.0  # between lines of the log that tell how an epoch goes
+    tensorboard: bool = False  # write exp_dir/tensorboard too; needs the extra of that name
 
     def __post_init__(self) -> None:
         if self.precision not in ("auto", "fp32", "tf32", "bf16"):

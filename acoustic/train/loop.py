@@ -22,7 +22,7 @@ from acoustic.train.checkpoint import Checkpoints
 from acoustic.train.config import TrainConfig
 from acoustic.train.guard import Interrupt, NonFinite, RisingLoss, clip_gradients, total_norm
 from acoustic.train.masking import InputMasking
-from acoustic.train.metrics import Metrics, draw_curves
+from acoustic.train.observe import Observer, Progress
 from acoustic.train.optim import make_optimizer, set_rates
 from acoustic.train.position import Position
 from acoustic.train.post_mortem import examine
@@ -72,8 +72,8 @@ class Trainer:
         self.interrupt = Interrupt()
         exp_dir = Path(config.exp_dir)
         self.checkpoints = Checkpoints(exp_dir / "checkpoints", config.runtime.keep_checkpoints, self.ranks.is_first)
-        self.metrics = Metrics(exp_dir / "metrics.jsonl", self.ranks.is_first)
-        self.speeds = Metrics(exp_dir / "speed.jsonl", self.ranks.is_first)
+        self.observer = Observer(config, dev_store, self.ranks)
+        self.metrics = self.observer.metrics
         self.last_save = time.monotonic()
 
     def set_batch_size(self, batch_size: int) -> None:
@@ -111,12 +111,7 @@ class Trainer:
         step = self.position.step
         torch.manual_seed(self.ranks.seed(self.config.seed, step))  # masks depend on nothing else
         set_rates(self.optimizer, self.schedule.rate(step), self.config.optim.momentum_at(step))
-        logits = self.forward(self.classifier, inputs)
-        loss_sum = functional.cross_entropy(
-            logits.float(), targets, reduction="sum", label_smoothing=self.config.optim.label_smoothing
-        )
-        num_frames = min(self.batch_size, self.train_store.num_frames - step % self.steps_per_epoch * self.batch_size)
-        loss = loss_sum / self.ranks.divisor(len(targets), num_frames)
+        loss, totals, num_frames = self.training_loss(self.forward(self.classifier, inputs), targets)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.ranks.add_gradients(self.classifier.parameters())
@@ -126,13 +121,23 @@ class Trainer:
         self.optimizer.found_inf = self.guard.found_inf  # type: ignore[attr-defined]
         self.optimizer.step()
         self.average.after_update()
-        self.totals += torch.stack([loss_sum.detach(), (logits.argmax(1) == targets).sum()])
+        self.totals += totals
         self.position.num_frames += num_frames
         self.position.step += 1
         if self.ranks.is_time_to_average(self.position.step):
             self.average_ranks()
         if self.device.type == "cpu" or self.position.step % GUARD_STEPS == 0:
             self.stop_if_bad()
+
+    def training_loss(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, int]:
+        """What the update minimises, the sums of loss and right frames of this rank, and the frames of all ranks."""
+        loss_sum = functional.cross_entropy(
+            logits.float(), targets, reduction="sum", label_smoothing=self.config.optim.label_smoothing
+        )
+        step = self.position.step % self.steps_per_epoch
+        num_frames = min(self.batch_size, self.train_store.num_frames - step * self.batch_size)
+        totals = torch.stack([loss_sum.detach(), (logits.argmax(1) == targets).sum()])
+        return loss_sum / self.ranks.divisor(len(targets), num_frames), totals, num_frames
 
     def forward(self, network: SenoneClassifier, inputs: Tensor) -> Tensor:
         """Logits [B, num_pdfs] of inputs, masked in training; under autocast when the run computes in bfloat16."""
@@ -146,13 +151,17 @@ class Trainer:
         epoch, part = divmod(position.interval, config.schedule.evals_per_epoch)
         first = position.step - epoch * self.steps_per_epoch
         end = -(-self.steps_per_epoch * (part + 1) // config.schedule.evals_per_epoch)
-        with log.bar(end - first, f"epoch {epoch + 1}", "batch") as bar:
-            for inputs, targets in self.train_store.batches(
-                self.batch_size, seed=config.seed, epoch=epoch, first_batch=first, end_batch=end,
-                workers=config.runtime.workers, rank=self.ranks.rank, world_size=self.ranks.world_size,
-            ):  # fmt: skip
-                yield inputs, targets
-                bar.update()
+        batches = self.train_store.batches(
+            self.batch_size, seed=config.seed, epoch=epoch, first_batch=first, end_batch=end,
+            workers=config.runtime.workers, rank=self.ranks.rank, world_size=self.ranks.world_size,
+        )  # fmt: skip
+        return self.observer.watch(batches, end - first, f"epoch {epoch + 1}", self.progress)
+
+    def progress(self) -> Progress:
+        """How the interval goes, by what this rank has seen of it."""
+        loss_sum, num_correct = self.totals.tolist()
+        num_frames = self.position.num_frames / self.ranks.world_size
+        return Progress(loss_sum, num_correct, num_frames, self.schedule.rate(self.position.step))
 
     def average_ranks(self) -> None:
         """Give all ranks the mean of their weights and of all that goes with them."""
@@ -174,14 +183,9 @@ class Trainer:
             return
         self.stop_if_bad()
         self.roll_back(f"training loss rose to {loss:.4g}")
-        self.metrics.append(
-            {
-                "step": self.position.step,
-                "epoch": self.position.step / self.steps_per_epoch,
-                "learning_rate": self.schedule.rate(self.position.step),
-                "rolled_back_to": self.position.best_step,
-            }
-        )
+        step, rate = self.position.step, self.schedule.rate(self.position.step)
+        went_back = {"learning_rate": rate, "rolled_back_to": self.position.best_step}
+        self.metrics.append({"step": step, "epoch": step / self.steps_per_epoch, **went_back})
         self.save()
 
     def end_interval(self, seconds: float, num_steps: int) -> None:
@@ -191,6 +195,8 @@ class Trainer:
             self.average_ranks()
         self.average.after_interval()
         dev_loss, dev_accuracy = self.evaluate()
+        last_rate = self.schedule.rate(max(0, position.step - 1))
+        probe = self.observer.probe(self.classifier, self.optimizer, position.step, last_rate)
         train_loss, train_accuracy = (self.totals_of_ranks() / max(1, position.num_frames)).tolist()
         rate, lowest = self.schedule.rate(position.step), self.schedule.best_loss
         position.interval += 1
@@ -213,38 +219,32 @@ class Trainer:
             "dev_loss": dev_loss if math.isfinite(dev_loss) else None,
             "dev_accuracy": dev_accuracy,
             "accepted": verdict.accepted and not diverged,
+            "probe": probe,
         }
         if diverged:
             record["rolled_back_to"] = position.best_step
-        self.metrics.append(record)
-        self.speeds.append({"step": position.step, "seconds": seconds, "steps_per_second": num_steps / seconds})
+        num_frames = num_steps * self.train_store.num_frames / self.steps_per_epoch
+        self.observer.end_interval(record, seconds, num_steps, num_frames)
         self.save()
-        if self.ranks.is_first:
-            draw_curves(self.metrics.read(), Path(self.config.exp_dir) / "curves.png")
-        logger.info(
-            "epoch %.4g: train %.4f (%.2f %%), dev %.4f (%.2f %%), rate %.4g, %.0f frames/s%s",
-            record["epoch"], train_loss, 100 * train_accuracy, dev_loss, 100 * dev_accuracy, rate,
-            num_steps * self.batch_size / seconds, "" if record["accepted"] else ", rejected",
-        )  # fmt: skip
+        self.observer.draw()
 
     @torch.inference_mode()
     def evaluate(self) -> tuple[float, float]:
-        """Mean cross-entropy [nats per frame] and frame accuracy on the dev set, dropout off, of the averaged weights.
+        """Mean loss [nats per frame] and frame accuracy on the dev set, dropout off, of the averaged weights.
 
-        A cross-entropy that is not finite counts as infinite where the guard can go back to better weights.
+        A loss that is not finite counts as infinite where the guard can go back to better weights.
 
         Raises:
             PreemptedError: asked to leave meanwhile.
-            TrainingError: the cross-entropy is not finite, and there is nothing to go back to.
+            TrainingError: the loss is not finite, and there is nothing to go back to.
         """
         network = self.average.network.eval()
         totals = torch.zeros(2, dtype=torch.float64, device=self.device)
-        for inputs, targets in self.dev_store.batches(
-            self.config.data.eval_batch_size, rank=self.ranks.rank, world_size=self.ranks.world_size
-        ):
+        batch_size, ranks = self.config.data.eval_batch_size, self.ranks
+        batches = self.dev_store.batches(batch_size, rank=ranks.rank, world_size=ranks.world_size)
+        for number, (inputs, targets) in enumerate(batches):
             logits = self.forward(network, inputs).float()
-            loss = functional.cross_entropy(logits, targets, reduction="sum")
-            totals += torch.stack([loss, (logits.argmax(1) == targets).sum()])
+            totals += torch.stack([self.dev_loss(number, logits, targets), (logits.argmax(1) == targets).sum()])
             if self.ranks.largest([self.interrupt.requested])[0]:
                 self.leave()
         self.ranks.sum([totals])
@@ -252,8 +252,12 @@ class Trainer:
         if math.isfinite(dev_loss):
             return dev_loss, accuracy
         if self.position.step == 0 or self.config.guard.max_rise is None:
-            raise TrainingError(f"dev cross-entropy is {dev_loss}: lower optim.learning_rate or set optim.clip_norm")
+            raise TrainingError(f"dev loss is {dev_loss}: lower optim.learning_rate or set optim.clip_norm")
         return math.inf, accuracy
+
+    def dev_loss(self, number: int, logits: Tensor, targets: Tensor) -> Tensor:
+        """The sum of the loss over the frames of dev batch `number`."""
+        return functional.cross_entropy(logits, targets, reduction="sum")
 
     # -- stopping, saving, resuming -------------------------------------------------------------------------------
 

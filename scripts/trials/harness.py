@@ -22,7 +22,7 @@ import torch._dynamo
 from acoustic import log
 from acoustic.cli import main as command_line
 from acoustic.cli import train as train_verb
-from acoustic.train import loop
+from acoustic.train import observe
 from acoustic.train.config import TrainConfig
 
 RAM_DISK = Path("/dev/shm")  # killing a process loses nothing that was written there
@@ -147,7 +147,7 @@ def train(config: TrainConfig, log_path: Path, seconds: float = 300.0) -> int:
 
 def without_curves() -> None:
     """From now on no learning curves are drawn, which takes longer than a tiny net to train."""
-    loop.draw_curves = lambda records, path: None
+    observe.draw_curves = lambda records, path: None
 
 
 def silence() -> None:

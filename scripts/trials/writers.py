@@ -21,7 +21,8 @@ from acoustic.kaldi.tables import TableWriter
 from acoustic.kaldi.transitions import TransitionModel, write_model
 from acoustic.kaldi.tree import DecisionTree
 from acoustic.train.checkpoint import Checkpoints
-from acoustic.train.metrics import Metrics, draw_curves
+from acoustic.train.curves import draw_curves
+from acoustic.train.metrics import Metrics
 
 Writer = Callable[[Path, int], None]
 
