@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
     train_as(config)
 
 
-def train_as(config: TrainConfig, trainer_class: type[Trainer] = Trainer) -> None:
+def train_as(config: TrainConfig, trainer_class: type[Trainer] | None = None) -> None:
     """Train under a configuration, in an exp_dir that is its own; rank 0 writes and speaks for all."""
     with join(config.runtime.device, config.ranks) as ranks:
         with ranks.first_goes_ahead():

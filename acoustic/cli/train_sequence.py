@@ -6,7 +6,7 @@ import argparse
 
 from acoustic.cli.hydra_config import compose_sequence_config
 from acoustic.cli.train import complete, train_as
-from acoustic.sequence.trainer import SequenceTrainer
+from acoustic.sequence.trainer import SequenceHessianFreeTrainer, SequenceTrainer
 
 HELP = "train a network further by MMI, boosted MMI, MPE or sMBR over lattices, or lattice-free (hydra overrides)"
 EXAMPLE = (
@@ -26,4 +26,5 @@ def run(args: argparse.Namespace) -> None:
     """Train, or go on where an interrupted run of the same configuration stopped."""
     config = compose_sequence_config(args.overrides, args.config_dir)
     complete(config)
-    train_as(config, SequenceTrainer)
+    uses_curvature = config.optim.name == "hessian_free"
+    train_as(config, SequenceHessianFreeTrainer if uses_curvature else SequenceTrainer)

@@ -15,8 +15,12 @@ from acoustic.sequence.config import SequenceConfig
 from acoustic.sequence.criteria import Objective
 from acoustic.sequence.make_criterion import make_criterion
 from acoustic.sequence.utterances import Utterance, UtteranceStore
+from acoustic.train.hessian_free import Part
+from acoustic.train.hessian_free_loop import HessianFreeTrainer
 from acoustic.train.loop import Trainer
 from acoustic.train.ranks import Ranks
+
+PART_UTTERANCES = 8  # that go through the network together in a Hessian-free update
 
 
 class SequenceTrainer(Trainer):
@@ -59,14 +63,22 @@ class SequenceTrainer(Trainer):
 
     def training_loss(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, int]:
         """As Trainer.training_loss; the loss is a sum over the frames of the update."""
-        epoch, batch = divmod(self.position.step, self.steps_per_epoch)
-        position = (self.batch_size, self.config.seed, epoch, batch)
-        objective = self.objective(logits, self.train_store.chosen(*position, self.ranks.rank, self.ranks.world_size))
+        position = self.batch_position()
+        chosen = self.train_store.chosen(*position, self.ranks.rank, self.ranks.world_size)
+        objective = self.objective(logits, chosen)
+        totals = torch.stack([self.loss_sum(objective), (logits.argmax(1) == targets).sum()])
+        return self.smoothed(objective, logits, targets), totals, len(self.train_store.batch_index(*position))
+
+    def batch_position(self) -> tuple[int, int, int, int]:
+        """What the utterances of the next update follow from: batch size, seed, epoch, number of the batch."""
+        return self.batch_size, self.config.seed, *divmod(self.position.step, self.steps_per_epoch)
+
+    def smoothed(self, objective: Objective, logits: Tensor, targets: Tensor) -> Tensor:
+        """What is minimised, summed over frames: the objective's negative and a share of cross-entropy."""
         loss = -(1 - self.f_smoothing) * self.criterion.loss_scale * objective.value
         if self.f_smoothing > 0:
             loss = loss + self.f_smoothing * functional.cross_entropy(logits.float(), targets, reduction="sum")
-        totals = torch.stack([self.loss_sum(objective), (logits.argmax(1) == targets).sum()])
-        return loss, totals, len(self.train_store.batch_index(*position))
+        return loss
 
     def dev_loss(self, number: int, logits: Tensor, targets: Tensor) -> Tensor:
         """As Trainer.dev_loss."""
@@ -84,3 +96,19 @@ class SequenceTrainer(Trainer):
     def loss_sum(self, objective: Objective) -> Tensor:
         """The loss as it is reported, summed over frames."""
         return -(objective.value.detach().double() + self.criterion.offset * objective.num_frames)
+
+
+class SequenceHessianFreeTrainer(HessianFreeTrainer, SequenceTrainer):
+    """Sequence training by Hessian-free updates, as Kingsbury, Sainath and Soltau 2012 and Dahl et al. 2013 did."""
+
+    def parts(self, inputs: Tensor, targets: Tensor) -> list[Part]:
+        """The batch in groups of utterances, with their losses."""
+        utterances = self.train_store.chosen(*self.batch_position())
+        groups = [utterances[first : first + PART_UTTERANCES] for first in range(0, len(utterances), PART_UTTERANCES)]
+        sizes = [sum(self.train_store.num_rows(utt) for utt in group) for group in groups]
+        pieces = zip(groups, inputs.split(sizes), targets.split(sizes), strict=True)
+        return [self.part(group, inputs, targets) for group, inputs, targets in pieces]
+
+    def part(self, group: Sequence[Utterance], inputs: Tensor, targets: Tensor) -> Part:
+        """Some utterances and their loss."""
+        return Part(inputs, lambda logits: self.smoothed(self.objective(logits, group), logits, targets))

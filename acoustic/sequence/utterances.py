@@ -61,7 +61,11 @@ class UtteranceStore(Store):
             except UnusableError as error:
                 tally.skip(error.reason, utt, error.details)
         tally.check(max_skip_fraction, frames.cache.directory)
-        self.num_frames = sum(-(-(utt.end - utt.begin) // self._step) for utt in self.usable)
+        self.num_frames = sum(map(self.num_rows, self.usable))
+
+    def num_rows(self, utt: Utterance) -> int:
+        """How many of an utterance's frames are given to the network."""
+        return -(-(utt.end - utt.begin) // self._step)
 
     def num_batches(self, batch_size: int) -> int:
         """Batches of `batch_size` utterances in an epoch."""

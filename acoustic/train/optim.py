@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from acoustic.train.adagrad import Adagrad
+from acoustic.train.hessian_free import HessianFree
 
 
 @dataclass(kw_only=True)
@@ -20,7 +21,7 @@ class OptimConfig:
     (0.008 at minibatch 256 is 2.05).
     """
 
-    name: str = "sgd"  # sgd, adagrad, adam, adamw
+    name: str = "sgd"  # sgd, adagrad, adam, adamw, hessian_free
     learning_rate: float = 0.02
     momentum: float = 0.9
     nesterov: bool = True
@@ -32,11 +33,20 @@ class OptimConfig:
     adagrad_epsilon: float = 0.0  # added to Adagrad's root; 1e-10 is what torch.optim.Adagrad adds
     clip_norm: float | None = None  # gradients longer than this are scaled down to it
     max_norm: float | None = None  # radius within which the incoming weights of each hidden unit are kept
+    # hessian_free, which has no use for the options above
+    damping: float = 1.0  # what is first added to the curvature; it adapts itself after every update
+    max_cg_iterations: int = 50
+    cg_decay: float = 0.95  # share of the last update that conjugate gradients start from
+    curvature_fraction: float = 0.1  # share of a batch that the curvature is taken from
     label_smoothing: float = 0.0  # share of each target's probability spread evenly over all senones
 
     def __post_init__(self) -> None:
-        if self.name not in ("sgd", "adagrad", "adam", "adamw"):
-            raise ValueError(f"optim.name={self.name!r}: choose sgd, adagrad, adam or adamw")
+        if self.name not in ("sgd", "adagrad", "adam", "adamw", "hessian_free"):
+            raise ValueError(f"optim.name={self.name!r}: choose sgd, adagrad, adam, adamw or hessian_free")
+        if self.damping <= 0 or self.max_cg_iterations < 1:
+            raise ValueError("optim.damping must be positive and optim.max_cg_iterations at least 1")
+        if not 0 <= self.cg_decay <= 1 or not 0 < self.curvature_fraction <= 1:
+            raise ValueError("optim.cg_decay must lie in [0, 1] and optim.curvature_fraction in (0, 1]")
         if self.learning_rate <= 0:
             raise ValueError("optim.learning_rate must be positive")
         if not 0 <= self.momentum < 1 or not 0 <= (self.initial_momentum or 0) < 1:
@@ -126,6 +136,8 @@ def _make_unbound(config: OptimConfig, parameters: Iterable[nn.Parameter]) -> to
             for parameter in parameters:
                 optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         return optimizer
+    if config.name == "hessian_free":
+        return HessianFree(parameters, config.damping, config.max_cg_iterations, config.cg_decay)
     if config.name == "adagrad":
         return Adagrad(parameters, config.learning_rate, config.adagrad_epsilon, config.weight_decay)
     beta1, beta2 = config.betas or (0.9, 0.999)

@@ -23,6 +23,7 @@ from acoustic.nn.classifier import SenoneClassifier
 from acoustic.train.config import TrainConfig
 from acoustic.train.frontend import make_frontend
 from acoustic.train.guard import Interrupt
+from acoustic.train.hessian_free_loop import HessianFreeTrainer
 from acoustic.train.initial import initial_frontend, load_initial_weights
 from acoustic.train.loop import Trainer
 from acoustic.train.precision import choose_device, choose_dtype, keep_freed_memory
@@ -93,18 +94,20 @@ def check_same_model(train: FramesCache, dev: FramesCache, dev_sources: Sequence
         )
 
 
-def train(config: TrainConfig, ranks: Ranks | None = None, trainer_class: type[Trainer] = Trainer) -> None:
+def train(config: TrainConfig, ranks: Ranks | None = None, trainer_class: type[Trainer] | None = None) -> None:
     """Run a training, or go on with an interrupted one, and write `final.pt`.
 
     Args:
         config: the whole configuration.
         ranks: the processes that train together; rank 0 writes.
-        trainer_class: the loop.
+        trainer_class: the loop, by default the one that the optimizer needs.
 
     Raises:
         AcousticError: see the rooms this calls.
     """
     ranks = ranks or Ranks()
+    if trainer_class is None:
+        trainer_class = HessianFreeTrainer if config.optim.name == "hessian_free" else Trainer
     final = Path(config.exp_dir) / "final.pt"
     if final.exists():
         logger.info("%s is there already: nothing to do", final)

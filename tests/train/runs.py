@@ -43,10 +43,15 @@ def train_small(corpus: Path, exp_dir: Path, *overrides: str) -> Bundle:
 
 
 def train_broken_off(
-    corpus: Path, exp_dir: Path, monkeypatch: pytest.MonkeyPatch, step: int, *overrides: str
+    corpus: Path,
+    exp_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+    *overrides: str,
+    trainer_class: type[Trainer] = Trainer,
 ) -> Bundle:
     """As `train_small`, but with SIGTERM during update `step` and a second start."""
-    update = Trainer.update
+    update = trainer_class.update
 
     def with_signal(trainer: Trainer, *batch: torch.Tensor) -> None:
         if trainer.position.step == step:
@@ -54,7 +59,7 @@ def train_broken_off(
         update(trainer, *batch)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "update", with_signal)
+        patched.setattr(trainer_class, "update", with_signal)
         with pytest.raises(PreemptedError):
             train(small_config(corpus, exp_dir, *overrides))
     return train_small(corpus, exp_dir, *overrides)

@@ -69,6 +69,14 @@ def test_the_criterion_improves_on_training_and_dev_data(
         assert lines[0]["train_loss"] > 0
 
 
+def test_hessian_free_updates_improve_the_criterion(corpus: Path, system: Path, tmp_path: Path) -> None:
+    overrides = ["criterion=smbr", SILENCE, "optim=hessian_free", "data.batch_size=5", "optim.curvature_fraction=1",
+                 "optim.max_cg_iterations=10", "model.dropout=0.5"]  # fmt: skip
+    run(["train-sequence", *arguments(corpus, system, tmp_path / "exp", *overrides)])
+    losses = [line["train_loss"] for line in metrics(tmp_path / "exp")]
+    assert len(losses) == 3 and losses == sorted(losses, reverse=True) and losses[2] < 0.95 * losses[0]
+
+
 def test_a_killed_run_goes_on_to_the_same_bits(
     corpus: Path, system: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
