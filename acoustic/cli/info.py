@@ -167,6 +167,7 @@ def exported(path: Path) -> Iterator[str]:
         yield f"{' and '.join(beside)} fit" + ("s" if len(beside) == 1 else "")
     if (path / PIPELINE_FILE).exists():
         yield f"features: {(path / PIPELINE_FILE).read_text(encoding='utf-8').strip()}"
+    if net.format == "nnet3":
         yield f"online decoding: {ONLINE_CONF if (path / ONLINE_CONF).exists() else 'not prepared'}"
 
 

@@ -70,7 +70,7 @@ locate_experiment() {
   tuning_set=tune
   if [ -e "$kaldi_dir/STAND_IN" ]; then # small, and its lattices dense, for little speech makes poor networks
     network_options+=("${stand_in_overrides[@]}")
-    tune_options=(--acoustic-scales=0.07,0.1,0.14,0.2 --insertion-penalties=0,0.5,1)
+    tune_options=(--acoustic-scales=0.07,0.1,0.14,0.2,0.28 --insertion-penalties=0,0.5,1)
     kaldi_decoding=(--beam 11 --lattice-beam 4 --max-active 2000)
   fi
 }

@@ -44,6 +44,9 @@ MODELS: dict[str, dict[str, Any]] = {
     "mixed": MIXED,
     "batch norm": {**MIXED, "norm": "batch"},
     "maxout": {"hidden_dims": [30, 20], "activation": "maxout"},
+    "maxout with batch norm": {"hidden_dims": [30, 20], "activations": ["maxout", "sigmoid"], "norm": "batch"},
+    "gradient acceleration": {"hidden_dims": [30, 20], "activations": ["gaaf_relu", "gaaf_tanh"]},
+    "dropout": {"hidden_dims": [30, 20], "dropout": 0.5, "input_dropout": 0.2},
 }
 ONLY_NNET3: dict[str, dict[str, Any]] = {
     "layer norm": {**MIXED, "norm": "layer"},
