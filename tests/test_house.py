@@ -30,7 +30,21 @@ MAY_IMPORT = {
     "api": {BASE, "kaldi", "features", "nn", "decode"},
     "exchange": {BASE, "kaldi", "features", "nn", "decode"},
     "doctor": {BASE, "kaldi", "features", "data", "nn", "decode"},
-    "cli": {BASE, "kaldi", "features", "data", "nn", "train", "decode", "sequence", "analysis", "exchange", "doctor"},
+    "states": {BASE, "kaldi", "features", "decode"},
+    "cli": {
+        BASE,
+        "kaldi",
+        "features",
+        "data",
+        "nn",
+        "train",
+        "decode",
+        "sequence",
+        "analysis",
+        "exchange",
+        "doctor",
+        "states",
+    },
 }
 HYDRA = {"hydra", "omegaconf"}
 # These name pickle's exception, which torch.load(weights_only=True) raises on a damaged file.

@@ -1,0 +1,150 @@
+"""Flat start: Gaussians, cepstra, and alignments that become those of the model which made the features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from acoustic.cli.main import run
+from acoustic.errors import ConfigError, DataError
+from acoustic.kaldi.alignments import read_alignments, read_model, to_pdfs, to_phones
+from acoustic.kaldi.tables import TableWriter, read_table
+from acoustic.kaldi.topology import Topology
+from acoustic.kaldi.transitions import TransitionModel
+from acoustic.kaldi.tree import DecisionTree
+from acoustic.states.cepstra import cosine_transform, gaussian_features
+from acoustic.states.flat_start import FlatStartOptions, flat_start
+from acoustic.states.gaussians import estimate
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+MODEL = GOLDEN / "model" / "mono" / "final.mdl"
+GRAPHS = f"ark:{GOLDEN / 'align' / 'mono' / 'graphs.fsts'}"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return TransitionModel.read(MODEL)
+
+
+@pytest.fixture(scope="module")
+def alignments():
+    return dict(read_table(f"ark:{GOLDEN / 'align' / 'mono' / 'ali.ark'}", "int_vector"))
+
+
+@pytest.fixture(scope="module")
+def features(model, alignments):
+    """Of each pdf its own mean, far from the others, and little noise."""
+    random = np.random.default_rng(0)
+    means = 3.0 * random.standard_normal((model.num_pdfs, 13))
+    return {
+        utt: (means[model.pdf_of[ids]] + 0.3 * random.standard_normal((len(ids), 13))).astype(np.float32)
+        for utt, ids in alignments.items()
+    }
+
+
+def test_gaussians_are_means_and_variances_of_their_frames(model, alignments, features):
+    gaussians = estimate(model, alignments, features)
+    pdfs = np.concatenate([to_pdfs(model, utt, ids) for utt, ids in alignments.items()])
+    frames = np.concatenate([features[utt] for utt in alignments]).astype(np.float64)
+    pdf = int(np.bincount(pdfs).argmax())
+    np.testing.assert_allclose(gaussians.means[pdf], frames[pdfs == pdf].mean(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(
+        gaussians.variances[pdf], np.maximum(frames[pdfs == pdf].var(axis=0), 0.01 * frames.var(axis=0))
+    )
+    unseen = np.flatnonzero(np.bincount(pdfs, minlength=model.num_pdfs) == 0)
+    np.testing.assert_allclose(gaussians.variances[unseen], np.tile(frames.var(axis=0), (len(unseen), 1)))
+    x = frames[:5]
+    density = -0.5 * (
+        (x[:, None] - gaussians.means) ** 2 / gaussians.variances + np.log(2 * np.pi * gaussians.variances)
+    ).sum(axis=2)
+    np.testing.assert_allclose(gaussians.loglikes(x), density, rtol=1e-4)
+
+
+def test_rounds_find_the_phones_that_made_the_features(model, alignments, features):
+    graphs = dict(read_table(GRAPHS, "fst"))
+    rounds = []
+    many_features = {f"{utt}-{copy}": x for copy in range(3) for utt, x in features.items()}
+    many_graphs = {f"{utt}-{copy}": graphs[utt] for copy in range(3) for utt in features}
+    start = TransitionModel.from_tree(DecisionTree.read(MODEL.parent / "tree"), model.topology)
+    estimated, found = flat_start(start, many_graphs, many_features, FlatStartOptions(8), report=rounds.append)
+    likelihoods = [done.likelihood for done in rounds]
+    assert likelihoods[-1] > likelihoods[0] and rounds[-1].num_moved < 0.05 * rounds[-1].num_frames
+    right = sum(
+        int(np.count_nonzero(to_phones(start, utt, ids) == to_phones(model, utt, alignments[utt[:-2]])))
+        for utt, ids in found.items()
+    )
+    assert right > 0.5 * rounds[-1].num_frames
+    assert estimated.fingerprint() == start.fingerprint()
+    assert not np.array_equal(estimated.log_prob, start.log_prob)
+
+
+def test_cepstra_are_without_the_speakers_mean_and_the_transform_is_orthonormal():
+    matrix = cosine_transform(40, 40)
+    np.testing.assert_allclose(matrix @ matrix.T, np.eye(40), atol=1e-12)
+    random = np.random.default_rng(1)
+    fbank = {utt: random.standard_normal((20, 23)).astype(np.float32) + 5.0 for utt in ("a", "b", "c")}
+    made = gaussian_features(fbank, {"a": "x", "b": "x"})
+    assert {x.shape for x in made.values()} == {(20, 39)} and list(made) == ["a", "b", "c"]
+    np.testing.assert_allclose((made["a"] + made["b"])[:, :13].sum(axis=0), 0.0, atol=1e-3)
+    np.testing.assert_allclose(made["c"][:, :13].sum(axis=0), 0.0, atol=1e-3)
+    assert gaussian_features(fbank, {}, num_ceps=0)["a"].shape == (20, 69)
+    with pytest.raises(DataError, match="24 cepstra"):
+        gaussian_features(fbank, {}, num_ceps=24)
+
+
+@pytest.fixture
+def lang(tmp_path):
+    """What trees need of a lang directory."""
+    (tmp_path / "lang" / "phones").mkdir(parents=True)
+    (tmp_path / "lang" / "topo").write_bytes((GOLDEN / "graph" / "lang" / "topo").read_bytes())
+    for name in ("roots", "sets"):
+        (tmp_path / "lang" / "phones" / f"{name}.int").write_bytes((GOLDEN / "tree" / f"{name}.int").read_bytes())
+    (tmp_path / "lang" / "phones" / "context_indep.int").write_text("1\n2\n3\n4\n5\n")
+    return tmp_path / "lang"
+
+
+def test_from_graphs_and_features_to_context_dependent_alignments(tmp_path, lang, features):
+    with TableWriter(f"ark:{tmp_path / 'feats'}", "matrix") as writer:
+        for utt, matrix in features.items():
+            writer.write(utt, matrix)
+    feats, mono, tri = f"ark:{tmp_path / 'feats'}", tmp_path / "mono_ali", tmp_path / "tri"
+    run(["flat-start", "--num-iters=2", "--num-ceps=0", "--num-jobs=1", str(MODEL), GRAPHS, feats, str(mono)])
+    assert len(dict(read_alignments(mono))) == len(features)
+    build = ["--num-leaves=70", "--thresh=1", "--num-ceps=0", str(lang), str(mono), feats, str(tri)]
+    run(["build-tree", *build])
+    model = read_model(tri)
+    assert model.num_pdfs <= 70 and DecisionTree.read(tri / "tree").context_width == 3
+    assert (
+        model.fingerprint()
+        == TransitionModel.from_tree(DecisionTree.read(tri / "tree"), Topology.read(lang / "topo")).fingerprint()
+    )
+    old, new, tree = (str(path) for path in (mono / "final.mdl", tri / "final.mdl", tri / "tree"))
+    run(["convert-ali", old, new, tree, str(mono), f"ark:{tmp_path / 'ali'}"])
+    for utt, ids in read_table(f"ark:{tmp_path / 'ali'}", "int_vector"):
+        np.testing.assert_array_equal(
+            to_phones(model, utt, ids), to_phones(read_model(mono), utt, dict(read_alignments(mono))[utt])
+        )
+    with pytest.raises(ConfigError, match="--num-leaves"):
+        run(["build-tree", "--num-leaves=0", *build[1:]])
+
+
+def test_utterances_that_cannot_be_aligned_are_counted(tmp_path, features):
+    with TableWriter(f"ark:{tmp_path / 'feats'}", "matrix") as writer:
+        for number, (utt, matrix) in enumerate(features.items()):
+            writer.write(utt, matrix[:4] if number == 0 else matrix)
+        writer.write("unknown", np.zeros((5, 13), dtype=np.float32))
+    arguments = [
+        "--num-iters=1",
+        "--num-jobs=1",
+        str(MODEL),
+        GRAPHS,
+        f"ark:{tmp_path / 'feats'}",
+        str(tmp_path / "ali"),
+    ]
+    with pytest.raises(DataError, match="no_graph"):
+        run(["flat-start", *arguments])
+    assert not (tmp_path / "ali").exists()
+    run(["flat-start", "--max-skip-fraction=0.5", *arguments])
+    assert len(dict(read_alignments(tmp_path / "ali"))) == len(features) - 1
