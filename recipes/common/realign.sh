@@ -80,15 +80,20 @@ report_changes() {
     if [ "$ali_dir" != "$1" ]; then
       acoustic compare-ali --lang-dir="$align_lang" --data-dir="$exp/data/$name" "$1" "$2/ali" > "$2/all_changes.$name"
     fi
-    if [ -n "$reference_ali" ]; then
-      acoustic compare-ali --lang-dir="$align_lang" --data-dir="$exp/data/$name" "$reference_ali" "$2/ali" \
-        > "$2/reference.$name"
-    fi
   done
   sed '/^$/,$d' "$2/changes.train"
-  if [ -n "$reference_ali" ]; then
-    sed 's/^/  from the reference: /; /^[^:]*: $/,$d' "$2/reference.train"
-  fi
+  compare_with_reference "$2/ali" "$2"
+}
+
+# compare_with_reference ALI_DIR TO_DIR: how far alignments are from the reference, if there is one: TO_DIR/reference.SET.
+compare_with_reference() {
+  local name
+  [ -n "$reference_ali" ] || return 0
+  for name in train dev; do
+    acoustic compare-ali --lang-dir="$align_lang" --data-dir="$exp/data/$name" "$reference_ali" "$1" \
+      > "$2/reference.$name"
+  done
+  sed 's/^/  from the reference: /; /^[^:]*: $/,$d' "$2/reference.train"
 }
 
 # train_round ROUND_DIR: from the frames cache to word error rates (stages 6 to 11), as for the first network.

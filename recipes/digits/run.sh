@@ -16,7 +16,7 @@
 #   --decoder WHICH       kaldi, acoustic, or auto: Kaldi's programs if they are on PATH (default: auto)
 #   --realign N           rounds in which the network aligns its data anew and another is trained on that (default: 0)
 #   --from-scratch        take the experiment's wav, text, lexicon and grammar alone: begin with states of equal length;
-#                         its alignments, if there, are only compared with (default of --realign then: 4)
+#                         its alignments, if there, are only compared with (default of --realign then: 1)
 #   --sequence WHICH      then train the network further by mmi or smbr (over lattices), lfmmi or lfsmbr (lattice-free)
 #                         and keep what is better on dev; overrides for it begin with `sequence.` (default: none)
 #   --num-jobs N          processes (default: the cores)
@@ -60,6 +60,7 @@ align_lang=$kaldi_dir/data/lang_test fbank_conf=$here/conf/fbank.conf experiment
 tune_options=()
 sequence_options=(model.dropout=0.3 model.input_dropout=0.1) # as before
 [ -z "$from_scratch" ] || [ ! -e "$ali_dir/final.mdl" ] || reference_ali=$ali_dir
+flat_start_leaves=130
 choose_flat_start "$from_scratch"
 check_numbers realign
 check_sequence
@@ -74,7 +75,7 @@ if run_stage 0 "data directories of fold $fold"; then
   done
 fi
 
-if [ -n "$from_scratch" ] && run_stage 1 "lang directory, alignments with states of equal length"; then
+if [ -n "$from_scratch" ] && run_stage 1 "lang directory, first alignments, decision tree"; then
   acoustic prepare-lang "$kaldi_dir/data/dict" "<SIL>" "$lang_dir"
   acoustic arpa2fst "$kaldi_dir/data/lm.arpa" "$lang_dir" "$lang_dir/G.fst"
   make_flat_alignments

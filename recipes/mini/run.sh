@@ -17,7 +17,7 @@
 #   --decoder WHICH       kaldi, acoustic, or auto: Kaldi's programs if they are on PATH (default: acoustic)
 #   --realign N           rounds in which the network aligns its data anew and another is trained on that (default: 0)
 #   --flat-start          begin with states of equal length; the synthesiser's phone times are only compared with
-#                         (default of --realign then: 4)
+#                         (default of --realign then: 1)
 #   --sequence WHICH      then train the network further by mmi or smbr (over lattices), lfmmi or lfsmbr (lattice-free)
 #                         and keep what is better on dev; overrides for it begin with `sequence.` (default: none)
 #   --num-jobs N          processes (default: the cores)
@@ -50,6 +50,7 @@ decoder=$(choose_decoder "$decoder")
 lang_dir=$exp/lang align_lang=$exp/lang model_dir=$exp/mono ali_dir=$exp/mono_ali graph_dir=$exp/graph
 fbank_conf=$here/conf/fbank.conf experiment=mini
 [ -z "$flat_start" ] || reference_ali=$ali_dir
+flat_start_leaves=400
 choose_flat_start "$flat_start"
 check_numbers realign
 check_sequence
