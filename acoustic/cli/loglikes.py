@@ -25,7 +25,7 @@ from acoustic.kaldi.datadir import DataDir
 from acoustic.kaldi.specifiers import parse_rspecifier
 from acoustic.kaldi.tables import TableWriter
 from acoustic.log import Tally, get_logger, progress
-from acoustic.train.precision import choose_device, choose_dtype
+from acoustic.train.precision import choose_device, choose_dtype, keep_freed_memory
 
 HELP = "write a network's scaled likelihoods, frames x pdfs (nnet-forward --no-softmax --class-frame-counts)"
 EXAMPLE = "acoustic loglikes exp/relu data/test ark:- | latgen-faster-mapped ... final.mdl HCLG.fst ark:- ark:lat"
@@ -62,6 +62,8 @@ def run(args: argparse.Namespace) -> None:
     if args.num_threads is not None:
         torch.set_num_threads(args.num_threads)
     device = choose_device(args.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     model = AcousticModel.load(
         args.exp_dir,
         device=device,

@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, Self, cast
 
 from acoustic.errors import ConfigError, DataError
 from acoustic.kaldi.basic import check_token
 from acoustic.kaldi.holders import kind_of, write_value
 from acoustic.kaldi.sinks import open_writer
 from acoustic.kaldi.specifiers import ScriptEntry, parse_wspecifier, read_script
+
+
+class _Record:
+    """One entry in pieces: nothing is written before all of it is known to be good, and large values are not copied."""
+
+    def __init__(self) -> None:
+        self._pieces: list[memoryview] = []
+        self.num_bytes = 0
+
+    def write(self, data: bytes | memoryview) -> int:
+        """As a file's; `data` must stay as it is until `write_to`."""
+        piece = memoryview(data)
+        self._pieces.append(piece)
+        self.num_bytes += piece.nbytes
+        return piece.nbytes
+
+    def write_to(self, file: IO[bytes]) -> None:
+        """Write all pieces."""
+        for piece in self._pieces:
+            file.write(piece)
 
 
 class TableWriter:
@@ -84,12 +103,12 @@ class TableWriter:
         check_token(key)
         if key in self._keys:
             raise DataError("would be written twice", path=self._spec.archive or self._spec.script, utt=key)
-        record = io.BytesIO()
+        record = _Record()
         if self._archive is not None:
             record.write(key.encode() + b" ")
-        value_offset = record.tell()
+        value_offset = record.num_bytes
         try:
-            write_value(record, self._kind, value, self._spec.binary, self._compression_method)
+            write_value(cast(IO[bytes], record), self._kind, value, self._spec.binary, self._compression_method)
         except DataError as error:
             raise DataError(error.problem, path=error.path, utt=key, remedy=error.remedy) from error
         if self._archive is None:
@@ -98,19 +117,19 @@ class TableWriter:
             self._append(self._archive, key, record, value_offset)
         self._keys.add(key)
 
-    def _append(self, archive: IO[bytes], key: str, record: io.BytesIO, value_offset: int) -> None:
-        archive.write(record.getbuffer())
+    def _append(self, archive: IO[bytes], key: str, record: _Record, value_offset: int) -> None:
+        record.write_to(archive)
         if self._script is not None:
             self._script.write(f"{key} {self._spec.archive}:{self._num_bytes + value_offset}\n".encode())
-        self._num_bytes += record.tell()
+        self._num_bytes += record.num_bytes
         if self._spec.flush:
             archive.flush()
 
-    def _write_to_own_file(self, key: str, record: io.BytesIO) -> None:
+    def _write_to_own_file(self, key: str, record: _Record) -> None:
         target = self._targets.get(key)
         if target is None:
             if self._spec.permissive:
                 return
             raise DataError("the script names no file for this key", path=self._spec.script, utt=key)
         with open_writer(target.rxfilename) as file:
-            file.write(record.getbuffer())
+            record.write_to(file)
