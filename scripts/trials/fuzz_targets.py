@@ -23,11 +23,12 @@ from acoustic.decode.forward import AcousticModel
 from acoustic.decode.graph import make_graph
 from acoustic.decode.lang import prepare_lang
 from acoustic.decode.lang_grammar import arpa_to_fst
+from acoustic.errors import DataError
 from acoustic.features.audio import read_audio
 from acoustic.kaldi.alignments import read_alignments
 from acoustic.kaldi.datadir import DataDir
 from acoustic.kaldi.fst import FstArrays, read_fst, write_fst
-from acoustic.kaldi.lattices import CompactLattice, Lattice, expand, sort_topologically, state_times
+from acoustic.kaldi.lattices import Lattice, expand, sort_topologically, state_times
 from acoustic.kaldi.matrix import read_matrix_file, read_vector_file
 from acoustic.kaldi.nnet1 import Nnet1
 from acoustic.kaldi.nnet3 import Nnet3, Nnet3Model
@@ -116,9 +117,7 @@ def tables(folder: Path) -> dict[str, Target]:
     for kind in ("lattice", "compact_lattice"):
         lattices = [lattice for _, lattice in read_table(f"ark:{GOLDEN / 'decode' / 'mono' / 'lat.ark'}", kind)][:2]
         seeds = [table_of(folder, kind, lattices, option) for option in ("", ",t")]
-        found[f"{kind} archive"] = file_target(
-            seeds, f"{kind}.ark", lambda path, kind=kind: _use_lattices(list(read_table(f"ark:{path}", kind)))
-        )
+        found[f"{kind} archive"] = file_target(seeds, f"{kind}.ark", lambda path, kind=kind: _use_lattices(path, kind))
     script = "utt0 feats.ark:5\nutt1 feats.ark:147[0:2,1:3]\nutt2 feats.ark:5[1:2]\n"
     found["scp"] = file_target([script.encode()], "feats.scp", lambda path: list(read_table(f"scp:{path}", "matrix")))
     packed = [gzip.compress(table_of(folder, "int_vector", alignments)), (GOLDEN / "align/mono/ali.1.gz").read_bytes()]
@@ -134,10 +133,15 @@ def tables(folder: Path) -> dict[str, Target]:
     return found
 
 
-def _use_lattices(entries: list[tuple[str, Lattice | CompactLattice]]) -> object:
-    """Expand, sort and time lattices, so that whatever was read is used."""
-    lattices = [lattice if isinstance(lattice, Lattice) else expand(lattice) for _, lattice in entries]
-    return [state_times(sort_topologically(lattice)) for lattice in lattices]
+def _use_lattices(path: Path, kind: str) -> object:
+    """Read lattices, sort and time them, so that whatever was read is used."""
+    used = []
+    for utt, lattice in read_table(f"ark:{path}", kind):
+        try:
+            used.append(state_times(sort_topologically(lattice if isinstance(lattice, Lattice) else expand(lattice))))
+        except DataError as error:
+            raise DataError(error.problem, path=path, utt=utt) from error
+    return used
 
 
 def models(folder: Path) -> dict[str, Target]:
