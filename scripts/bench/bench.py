@@ -50,6 +50,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="file for the figures, by name")
     parser.add_argument("--only", default=",".join(BENCHES), help=f"some of {', '.join(BENCHES)}")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
+    parser.add_argument("--rounds", type=int, help="how often each way is measured (default: 9, quick 3)")
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds between measurements, on a shared machine")
     parser.add_argument("--num-threads", type=int, help="of the CPU (default: all cores)")
     parser.add_argument("--decode-model", default=GOLDEN / "model" / "tri1" / "final.mdl", help="final.mdl of")
     parser.add_argument("--decode-graph", default=GOLDEN / "graph" / "tri1" / "HCLG.fst", help="the graph to decode")
@@ -72,7 +74,8 @@ def main() -> None:
     for name in args.only.split(","):
         start = time.monotonic()
         with tempfile.TemporaryDirectory() as directory:
-            setting = Setting(Path(directory), torch.device(args.device), args.quick, 3 if args.quick else 9, decode)
+            rounds = args.rounds or (3 if args.quick else 9)
+            setting = Setting(Path(directory), torch.device(args.device), args.quick, rounds, args.pause, decode)
             found = BENCHES[name](setting)
         results += found
         print("\n".join(line for result in found for line in result.lines()), flush=True)

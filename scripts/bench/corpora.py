@@ -76,9 +76,7 @@ def cache_build(setting: Setting) -> list[Result]:
     written, read = disk_rates(setting)
     disk = 1e6 / (BASE_DIM * 4 / read + (BASE_DIM * 2 + 2) / written)
     fixed = {"the disk: reading features, writing frames": disk}
-    result = compare(
-        "cache_build", "frames/s", rate_of(lambda: build(cores), total), others, min(3, setting.num_rounds), fixed
-    )
+    result = compare("cache_build", "frames/s", rate_of(lambda: build(cores), total), others, setting, fixed)
     return [result]
 
 
@@ -90,7 +88,7 @@ def worker(cache: Path, store: str, num_steps: int, device: str) -> None:
     where = torch.device(device)
     frames = FramesCache.open(cache)
     net = Net(input_dim=11 * frames.base_dim)
-    setting = Setting(cache.parent, where, True, 1, ("", "", ""))
+    setting = Setting(cache.parent, where, True, 1, 0.0, ("", "", ""))
     opened = open_store(frames, make_frontend(frames.base_dim), where, kind=store)
     batch_size = batch_size_of(setting)
     trainer = make_trainer(net, choose_dtype("auto", where), opened, batch_size, cache.parent)

@@ -23,6 +23,7 @@ class Setting:
         device: where networks compute.
         quick: smaller sizes and fewer rounds.
         num_rounds: how often each way is measured.
+        pause: seconds between measurements, for others on a shared machine where we have priority.
         decode: final.mdl, HCLG.fst and an rspecifier of loglikes to decode.
     """
 
@@ -30,6 +31,7 @@ class Setting:
     device: torch.device
     quick: bool
     num_rounds: int
+    pause: float
     decode: tuple[str, str, str]
 
     @property
@@ -86,7 +88,7 @@ Way = Callable[[], float]  # does some work and gives its rate, in units of work
 
 
 def compare(
-    name: str, unit: str, ours: Way, others: dict[str, Way], num_rounds: int, fixed: dict[str, float] | None = None
+    name: str, unit: str, ours: Way, others: dict[str, Way], setting: Setting, fixed: dict[str, float] | None = None
 ) -> Result:
     """Measure ways to do the same, one after the other in every round, after a round that does not count.
 
@@ -94,13 +96,18 @@ def compare(
         name, unit: of the result.
         ours: our way.
         others: what it is compared with, the most important first.
-        num_rounds: rounds.
+        setting: how many rounds, and the pause between measurements.
         fixed: rates known beforehand, the most important of all, compared with the median.
     """
     ways = {"": ours, **others}
+
+    def measured(way: Way) -> float:
+        time.sleep(setting.pause)
+        return way()
+
     for way in ways.values():
-        way()
-    rounds = [{against: way() for against, way in ways.items()} for _ in range(num_rounds)]
+        measured(way)
+    rounds = [{against: measured(way) for against, way in ways.items()} for _ in range(setting.num_rounds)]
     value = statistics.median(rates[""] for rates in rounds)
     comparisons = [Comparison(against, rate, value / rate) for against, rate in (fixed or {}).items()]
     comparisons += [

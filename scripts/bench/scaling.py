@@ -89,7 +89,7 @@ def worker(cache: Path, device: str, average_steps: int) -> None:
         where = torch.device(device)
         if device != "cuda":
             keep_freed_memory()
-        setting = Setting(cache.parent, where, True, 1, ("", "", ""))
+        setting = Setting(cache.parent, where, True, 1, 0.0, ("", "", ""))
         store = FrameStore(FramesCache.open(cache), make_frontend(), where)
         batch_size = batch_size_of(setting)
         dtype = choose_dtype("auto", where)

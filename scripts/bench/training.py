@@ -146,4 +146,4 @@ def train(precision: str, setting: Setting) -> list[Result]:
     peak = 1e9 * best_of(square_way(dtype, setting), setting.num_rounds) * batch_size / num_operations(products)
     ours = updates_way(trainer.update, batches, num_steps, setting)
     fixed = {"ceiling: the square matrix product": peak}
-    return [compare(f"train_{precision}", "frames/s", ours, others, setting.num_rounds, fixed)]
+    return [compare(f"train_{precision}", "frames/s", ours, others, setting, fixed)]

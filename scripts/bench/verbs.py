@@ -78,7 +78,7 @@ def loglikes(setting: Setting) -> list[Result]:
             files.net, f"ark:{feats}", NOWHERE,
         ]  # fmt: skip
         others = {"Kaldi's nnet-forward (one thread)": program_way(command, num_frames), **others}
-    result = compare("loglikes", "frames/s", ours("bf16"), others, setting.num_rounds)
+    result = compare("loglikes", "frames/s", ours("bf16"), others, setting)
     operations = num_operations(net.forward_products(1))
     for name, dtype in DTYPES.items():
         peak = 1e9 * best_of(square_way(dtype, setting), setting.num_rounds) / operations
@@ -150,7 +150,7 @@ def fbank(setting: Setting) -> list[Result]:
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        return [compare("fbank", "s/s", ours(1), others, setting.num_rounds)]
+        return [compare("fbank", "s/s", ours(1), others, setting)]
     finally:
         torch.set_num_threads(threads)
 
@@ -191,4 +191,4 @@ def decode(setting: Setting) -> list[Result]:
         others["decode-faster-mapped"] = program_way(command, num_frames)
     cores = len(os.sched_getaffinity(0))
     others[f"ours in {cores} processes"] = ours(cores)
-    return [compare("decode", "frames/s", ours(1), others, setting.num_rounds)]
+    return [compare("decode", "frames/s", ours(1), others, setting)]
