@@ -1,8 +1,8 @@
 # The stages that every recipe shares, to be sourced: from data directories and alignments to word error rates.
 #
 # The recipe sets: exp (absolute), model_dir (tree, final.mdl), ali_dir, graph_dir, experiment (of conf/experiment),
-# fbank_conf, speeds, decoder (kaldi or acoustic), tune_options, num_jobs, overrides; and has made
-# $exp/data/{train,dev,test}. The following it sets where they differ from what stands here.
+# fbank_conf, speeds, decoder (kaldi or acoustic), analyze (not empty: a report too), tune_options, num_jobs, overrides;
+# and has made $exp/data/{train,dev,test}. The following it sets where they differ from what stands here.
 
 dev_ali_dir=            # alignments of dev; none: they are in ali_dir
 tuning_set=dev          # what is decoded to choose scales and penalties: dev, or tune, a part of it
@@ -71,6 +71,7 @@ run_common_stages() {
 
   if run_stage 11 "word error rates of dev and test"; then
     "score_with_$decoder"
+    [ -z "${analyze:-}" ] || write_report
     grep -h '^%WER' "$exp/decode/$tuning_set/wer" "$exp/decode/test/wer"
   fi
 }
@@ -141,6 +142,14 @@ collect_data_options() {
   for name in train dev; do
     [ -z "${transforms[$name]:-}" ] || data_options+=("$name.transform_dir='${transforms[$name]}'")
   done
+}
+
+# write_report: what the network learnt and where it errs on dev, as a page in its folder.
+write_report() {
+  local options=("--ali-dir=${dev_ali_dir:-$ali_dir}" "--graph-dir=$graph_dir")
+  [ ! -e "$exp/decode/tuned.json" ] || options+=("--tuned=$exp/decode/tuned.json")
+  acoustic analyze "${options[@]}" ${transforms[dev]:+"--fmllr=${transforms[dev]}"} "$network" "$exp/data/dev" \
+    "$network/analysis"
 }
 
 # loglikes_for_acoustic SET: write decode/SET/loglikes.

@@ -19,6 +19,7 @@
 #                         its alignments, if there, are only compared with (default of --realign then: 1)
 #   --sequence WHICH      then train the network further by mmi or smbr (over lattices), lfmmi or lfsmbr (lattice-free)
 #                         and keep what is better on dev; overrides for it begin with `sequence.` (default: none)
+#   --analyze             write a report too, of what the network learnt and where it errs (exp/dnn/analysis)
 #   --num-jobs N          processes (default: the cores)
 #
 # stages: 0 data directories, 1 (from scratch) lang and alignments, 2 filter banks, 3 cmvn, 4 doctor, 5 graph,
@@ -35,10 +36,10 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../common/flat_start.sh"
 . "$here/../common/sequence.sh"
 
-kaldi_dir="" fold=1 exp="" stage=0 stop_stage="" speeds=0.9,1.1 decoder=auto realign="" from_scratch="" num_jobs=$(nproc)
+kaldi_dir="" fold=1 exp="" stage=0 stop_stage="" speeds=0.9,1.1 decoder=auto realign="" from_scratch="" analyze="" num_jobs=$(nproc)
 sequence=none
 option_names=(kaldi_dir fold exp stage stop_stage speeds decoder realign sequence num_jobs)
-flag_names=(from_scratch)
+flag_names=(from_scratch analyze)
 parse_options "$@"
 check_numbers fold stage num_jobs
 [ -n "$kaldi_dir" ] || die "--kaldi-dir DIR is missing; --help shows an example"

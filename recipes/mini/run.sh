@@ -20,6 +20,7 @@
 #                         (default of --realign then: 1)
 #   --sequence WHICH      then train the network further by mmi or smbr (over lattices), lfmmi or lfsmbr (lattice-free)
 #                         and keep what is better on dev; overrides for it begin with `sequence.` (default: none)
+#   --analyze             write a report too, of what the network learnt and where it errs (exp/dnn/analysis)
 #   --num-jobs N          processes (default: the cores)
 #
 # stages: 0 corpus, 1 lang and alignments, 2 filter banks, 3 cmvn, 4 doctor, 5 graph, 6 frames cache, 7 training,
@@ -36,11 +37,11 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../common/flat_start.sh"
 . "$here/../common/sequence.sh"
 
-exp=exp/mini stage=0 stop_stage="" corpus_seed=1 speeds="" decoder=acoustic realign="" flat_start="" num_jobs=$(nproc)
+exp=exp/mini stage=0 stop_stage="" corpus_seed=1 speeds="" decoder=acoustic realign="" flat_start="" analyze="" num_jobs=$(nproc)
 sequence=none
 train_utterances=30 dev_utterances=25 test_utterances=40
 option_names=(exp stage stop_stage corpus_seed {train,dev,test}_utterances speeds decoder realign sequence num_jobs)
-flag_names=(flat_start)
+flag_names=(flat_start analyze)
 parse_options "$@"
 check_numbers stage corpus_seed {train,dev,test}_utterances num_jobs
 
