@@ -83,8 +83,9 @@ def test_from_nothing_to_a_word_error_rate(tmp_path):
         words = sum(len(text.split()) - 1 for text in (exp / "data" / set_name / "text").read_text().splitlines())
         assert re.fullmatch(rf"%WER \d+\.\d\d \[ \d+ / {words}, \d+ ins, \d+ del, \d+ sub \]", line)
     assert "hidden_layers: 1" in (exp / "dnn" / "config.yaml").read_text()
-    again = run("mini", f"--exp={exp}", "--stage=10", timeout=200)
+    again = run("mini", f"--exp={exp}", "--stage=10", "--analyze", timeout=200)
     assert again.stdout.splitlines()[-2:] == [dev, test]
+    assert (exp / "dnn" / "analysis" / "report.html").exists()
     realigned = run("mini", f"--exp={exp}", "--num-jobs=2", "--stage=12", "--realign=1", *network, timeout=400)
     assert realigned.returncode == 0, realigned.stderr
     assert "% of frames moved to another pdf" in realigned.stdout
