@@ -68,6 +68,9 @@ train_sequence() {
       speeds="" # no lattices of the copies
       make_denominator_lattices "$before/dnn" "$to/denlats"
       options+=("train.lat_dir='$to/denlats/train'" "dev.lat_dir='$to/denlats/dev'")
+      if [ "$sequence" = smbr ] && [ -e "$graph_dir/phones/silence.csl" ]; then
+        options+=("criterion.silence_phones=[$(tr : , < "$graph_dir/phones/silence.csl")]")
+      fi
       ;;
   esac
   exp=$before
