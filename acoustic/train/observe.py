@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -176,6 +177,7 @@ class Observer:
         """Draw the learning curves anew."""
         if self.ranks.is_first:
             draw_curves(self.metrics.read(), self.exp_dir / "curves.png")
+            gc.collect()  # a picture leaves cycles behind, and memory would creep up until Python finds time for them
 
 
 def duration(seconds: float) -> str:
