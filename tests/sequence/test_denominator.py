@@ -12,13 +12,16 @@ import torch
 from acoustic.decode.graph_arrays import from_kaldifst
 from acoustic.decode.lang_fst import build_fst
 from acoustic.errors import DataError
-from acoustic.kaldi.alignments import read_alignments, split_to_phones
+from acoustic.kaldi.alignments import read_alignments, split_to_phones, write_alignments
 from acoustic.kaldi.topology import Topology
 from acoustic.kaldi.transitions import TransitionModel
 from acoustic.kaldi.tree import DecisionTree
+from acoustic.sequence.criteria import UnusableError
 from acoustic.sequence.denominator import make_denominator, make_denominator_graph, start_anywhere
 from acoustic.sequence.forward_backward import ForwardBackward
 from acoustic.sequence.hmm import START, Hmm, hmm_from_fst
+from acoustic.sequence.lattice_free import LatticeFreeConfig
+from acoustic.sequence.make_criterion import make_lattice_free
 from acoustic.sequence.phone_ngram import PhoneNgram, PhoneNgramOptions
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -142,3 +145,24 @@ def test_epsilons_are_followed_and_their_cycles_refused() -> None:
         hmm_from_fst(from_kaldifst(cyclic), np.array([0, 0]))
     with pytest.raises(DataError, match="label 1"):
         hmm_from_fst(from_kaldifst(cyclic), np.array([0]))
+
+
+def test_a_criterion_is_made_of_an_alignment_directory(tmp_path: Path) -> None:
+    for name in ("final.mdl", "tree"):
+        (tmp_path / name).write_bytes((GOLDEN / "model" / "tri1" / name).read_bytes())
+    alignments = dict(sorted(read_alignments(GOLDEN / "align" / "tri1"), key=lambda item: item[0]))
+    first, second, *others = alignments
+    alignments[second] = alignments[second][:-1]  # its last phone lacks its last frame, as in copies at other speeds
+    write_alignments(tmp_path, alignments.items())
+    device = torch.device("cpu")
+    criterion = make_lattice_free(LatticeFreeConfig(), [str(tmp_path)], {first, second}, set(others[:1]), device)
+    for utt in (first, second, others[0]):
+        supervision = criterion.prepare(utt, len(alignments[utt]))
+        found = criterion(torch.zeros(len(alignments[utt]), criterion.num_pdfs), [supervision])
+        assert found.num_frames == len(alignments[utt])
+        # What the n-gram was not estimated on may need pdf_ids that the graph has not.
+        assert found.value.item() < 0.0 or found.statistics["utterances_without_path"] == (utt == others[0])
+    with pytest.raises(UnusableError, match="no_alignment"):
+        criterion.prepare(others[1], 10)
+    with pytest.raises(DataError, match="no phones"):
+        make_lattice_free(LatticeFreeConfig(), [str(tmp_path)], {second}, set(), device)
