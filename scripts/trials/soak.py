@@ -2,8 +2,7 @@
 
     python scripts/trials/soak.py [--quick] [--steps N]
 
-Resident memory, open files and threads are noted at every dev evaluation; the slope is fitted to the second half. With
---quick, where an hour's slope cannot be told from noise, memory may grow by a megabyte in all.
+Resident memory, open files and threads are noted 200 times; the slope is fitted to the second half. With --quick, where an hour's slope cannot be told from noise, memory may grow by a megabyte in all.
 """
 
 from __future__ import annotations
@@ -22,7 +21,8 @@ from acoustic.train import loop
 from acoustic.train.config import TrainConfig
 
 QUICK_STEPS, FULL_STEPS = 3_000, 1_000_000
-QUICK_INTERVALS, FULL_INTERVALS = 16, 40
+QUICK_INTERVALS, FULL_INTERVALS = 16, 10  # dev evaluations
+NUM_NOTES = 200
 MAX_SLOPE = 1.0  # megabytes an hour
 
 
@@ -41,7 +41,7 @@ def run(settings: Settings) -> Outcome:
         schedule__max_epochs=num_intervals, optim__learning_rate=0.001, runtime__checkpoint_minutes=0.2,
     )  # fmt: skip
     samples_path, log = settings.folder / "samples.jsonl", settings.folder / "log"
-    status = wait(fork(lambda: note_and_train(config, samples_path), log), 24 * 3600.0)
+    status = wait(fork(lambda: note_and_train(config, samples_path, max(1, num_steps // NUM_NOTES)), log), 24 * 3600.0)
     if status != 0:
         print(log.read_text())
         return Outcome(False, f"the run ended with {status}")
@@ -66,19 +66,21 @@ def judge(samples: np.ndarray, quick: bool) -> Outcome:
     )
 
 
-def note_and_train(config: TrainConfig, samples_path: Path) -> None:
-    """Train; note memory, files and threads after every interval."""
-    end_interval = loop.Trainer.end_interval
+def note_and_train(config: TrainConfig, samples_path: Path, note_steps: int) -> None:
+    """Train; note memory, files and threads after every `note_steps` updates."""
+    update = loop.Trainer.update
 
-    def noted(self, seconds, num_steps):  # type: ignore[no-untyped-def]
-        end_interval(self, seconds, num_steps)
+    def noted(self, inputs, targets):  # type: ignore[no-untyped-def]
+        update(self, inputs, targets)
+        if self.position.step % note_steps:
+            return
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         num_files, num_threads = len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
         row = [time.monotonic(), self.position.step, pages * os.sysconf("SC_PAGESIZE"), num_files, num_threads]
         with open(samples_path, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
-    loop.Trainer.end_interval = noted  # type: ignore[method-assign]
+    loop.Trainer.update = noted  # type: ignore[method-assign]
     train_here(config)
 
 
