@@ -2,21 +2,16 @@
 # realign.sh.
 #
 # One Gaussian for each monophone state aligns (flat_mono, flat_mono_ali); on that a decision tree is grown (flat_tri), and
-# the alignments are converted to it (flat_ali). Rounds of realign.sh follow: small networks but for the last one, which is
-# the recipe's.
+# the alignments are converted to it (flat_ali). With --realign N the networks are small but for the last one.
 
-flat_start_rounds=1 # unless the user says --realign
-flat_start_leaves=  # the recipe says how many pdfs the tree may have
+flat_start_leaves= # the recipe says how many pdfs the tree may have
 flat_start_options=(model.hidden_layers=2 model.hidden_dim=256 schedule.max_epochs=2) # of all networks but the last
 
-# choose_flat_start true|"": where a flat start has its model and alignments, its smaller networks, and the
-# default of --realign.
+# choose_flat_start true|"": where a flat start has its model and alignments, and its smaller networks.
 choose_flat_start() {
-  if [ -z "$1" ]; then
-    realign=${realign:-0}
-    return
-  fi
-  realign=${realign:-$flat_start_rounds} early_options=("${flat_start_options[@]}")
+  realign=${realign:-0}
+  [ -n "$1" ] || return 0
+  early_options=("${flat_start_options[@]}")
   lang_dir=$exp/lang align_lang=$exp/lang model_dir=$exp/flat_tri ali_dir=$exp/flat_ali graph_dir=$exp/graph
 }
 
@@ -24,15 +19,15 @@ choose_flat_start() {
 make_flat_alignments() {
   local name work=$exp/flat_work
   acoustic init-mono "$lang_dir" "$exp/flat_mono"
+  rm -rf "$work"
   mkdir -p "$work"
   for name in train dev; do
     acoustic compile-train-graphs --word-symbol-table="$lang_dir/words.txt" --oov="$(cat "$lang_dir/oov.txt")" \
       --num-jobs="$num_jobs" "$exp/flat_mono/tree" "$exp/flat_mono/final.mdl" "$lang_dir/L.fst" \
       "$exp/data/$name/text" "ark:$work/graphs.$name"
     acoustic fbank --config="$fbank_conf" --num-jobs="$num_jobs" "$exp/data/$name" "ark:$work/fbank.$name"
-    cat "$exp/data/$name/utt2spk" >> "$work/utt2spk.tmp"
   done
-  mv "$work/utt2spk.tmp" "$work/utt2spk"
+  cat "$exp"/data/{train,dev}/utt2spk > "$work/utt2spk"
   cat "$work"/graphs.{train,dev} > "$work/graphs"
   cat "$work"/fbank.{train,dev} |
     acoustic flat-start --utt2spk="ark:$work/utt2spk" --num-jobs="$num_jobs" "$exp/flat_mono/final.mdl" \

@@ -15,8 +15,8 @@
 #   --speeds 0.9,1.1      train on copies at these speeds too; none: do not (default: 0.9,1.1)
 #   --decoder WHICH       kaldi, acoustic, or auto: Kaldi's programs if they are on PATH (default: auto)
 #   --realign N           rounds in which the network aligns its data anew and another is trained on that (default: 0)
-#   --from-scratch        take the experiment's wav, text, lexicon and grammar alone: begin with states of equal length;
-#                         its alignments, if there, are only compared with (default of --realign then: 1)
+#   --from-scratch        take the experiment's wav, text, lexicon and grammar alone: first alignments and tree are made
+#                         here; its alignments, if there, are only compared with
 #   --sequence WHICH      then train the network further by mmi or smbr (over lattices), lfmmi or lfsmbr (lattice-free)
 #                         and keep what is better on dev; overrides for it begin with `sequence.` (default: none)
 #   --analyze             write a report too, of what the network learnt and where it errs (exp/dnn/analysis)

@@ -16,8 +16,8 @@
 #   --speeds 0.9,1.1      train on copies at these speeds too (default: none)
 #   --decoder WHICH       kaldi, acoustic, or auto: Kaldi's programs if they are on PATH (default: acoustic)
 #   --realign N           rounds in which the network aligns its data anew and another is trained on that (default: 0)
-#   --flat-start          begin with states of equal length; the synthesiser's phone times are only compared with
-#                         (default of --realign then: 1)
+#   --flat-start          make first alignments and a tree of wav, text and lexicon alone; the synthesiser's phone times are
+#                         only compared with
 #   --sequence WHICH      then train the network further by mmi or smbr (over lattices), lfmmi or lfsmbr (lattice-free)
 #                         and keep what is better on dev; overrides for it begin with `sequence.` (default: none)
 #   --analyze             write a report too, of what the network learnt and where it errs (exp/dnn/analysis)
