@@ -2,7 +2,8 @@
 
     python scripts/trials/soak.py [--quick] [--steps N]
 
-Resident memory, open files and threads are noted 200 times; the slope is fitted to the second half. With --quick, where an hour's slope cannot be told from noise, memory may grow by a megabyte in all.
+Resident memory, open files and threads are noted 200 times; the slope is fitted to the second half. With --quick,
+where an hour's slope cannot be told from noise, memory may grow by a megabyte in all.
 """
 
 from __future__ import annotations
