@@ -159,12 +159,12 @@ def errors(models: list[Examined], data: DataSet, num_worst: int) -> tuple[Secti
         )
     else:
         section.text("Nothing was decoded (give --graph-dir): the worst utterances are those of highest cross-entropy.")
-    for number, model in enumerate(models):
+    for number, model in enumerate(models if num_worst else []):
         section.heading(f"Worst utterances of {model.label}")
         worst = model.worst(num_worst)
         if not worst:
             section.text("No utterance has an error.")
-        for picture in pictures(model, data, worst):
+        for picture in pictures(model, data, worst) if worst else []:
             name = f"utterance-{number + 1}-{worst.index(picture.utt) + 1}"
             panel = utterance(name, picture, data.phones.names)
             section.parts.append(_utterance_head(model, data, picture.utt))

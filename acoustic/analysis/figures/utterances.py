@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from acoustic.analysis.figures.panel import AMOUNT, INK, MODEL_COLOURS, MUTED, Panel, draw
 
-LEAST_SHOWN = 0.2  # phones whose posterior never reaches this are left out
+LEAST_SHOWN = 0.35  # phones whose posterior never reaches this are left out
 
 
 @dataclass(frozen=True)
