@@ -19,14 +19,14 @@ TINY = [
 SETS = {"swbd": ("train_nodup", "train_dev", "eval2000"), "bn": ("train", None, "eval97.pem")}
 
 
-def run(command: list[str | Path], timeout: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
+def run(command: list[str | Path], timeout: float = 1200, **env: str) -> subprocess.CompletedProcess[str]:
     """Run a program; PATH begins with the environment's own folder. Threads would only get in each other's way."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     variables = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", **env}
     return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=timeout, env=variables)
 
 
-def recipe(name: str, *arguments: str | Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+def recipe(name: str, *arguments: str | Path, timeout: float = 1200) -> subprocess.CompletedProcess[str]:
     """recipes/NAME/run.sh."""
     return run(["bash", RECIPES / name / "run.sh", *arguments], timeout)
 
