@@ -79,7 +79,7 @@ def test_the_page_in_a_browser(report, tmp_path, dark):
             found = browser.evaluate(CHECK_IMAGES)
             assert len(found["figures"]) == len(list((report / "figures").glob("*.png")))
             assert min(found["figures"]) > 60
-            assert len(found["images"]) > 20 and min(found["images"]) > 0
+            assert len(found["images"]) > 12 and min(found["images"]) > 0
             # Text of figures stays readable: no smaller than 7 pixels, whatever the width.
             smallest = browser.evaluate(
                 "Math.min(...[...document.querySelectorAll('.panel svg')].map(svg => "
