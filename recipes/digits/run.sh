@@ -59,7 +59,6 @@ decoder=$(choose_decoder "$decoder")
 model_dir=$kaldi_dir/exp/tri1 ali_dir=$kaldi_dir/exp/tri1_ali graph_dir=$kaldi_dir/exp/tri1/graph
 align_lang=$kaldi_dir/data/lang_test fbank_conf=$here/conf/fbank.conf experiment=digits
 tune_options=()
-sequence_options=(model.dropout=0.3 model.input_dropout=0.1) # as before
 [ -z "$from_scratch" ] || [ ! -e "$ali_dir/final.mdl" ] || reference_ali=$ali_dir
 flat_start_leaves=130
 choose_flat_start "$from_scratch"

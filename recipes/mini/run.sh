@@ -58,7 +58,6 @@ check_sequence
 number_stages
 check_numbers stop_stage
 tune_options=(--acoustic-scales=0.1,0.14,0.2,0.28 --insertion-penalties=0,0.5,1)
-sequence_options=(model.dropout=0.1) # as before
 
 if run_stage 0 "corpus"; then
   python3 "$here/local/make_corpus.py" --seed "$corpus_seed" --num-jobs "$num_jobs" \
