@@ -109,7 +109,7 @@ def fbank(setting: Setting) -> list[Result]:
     import kaldi_native_fbank
     import torchaudio.compliance.kaldi as compliance
 
-    num_utts, seconds = (32 if setting.quick else 128), 10
+    num_utts, seconds = (128 if setting.quick else 512), 10
     scp, audio_seconds = write_audio(setting, num_utts, seconds), num_utts * seconds
     options = ["--num-mel-bins=40", "--dither=0"]
 
@@ -161,7 +161,7 @@ def fbank(setting: Setting) -> list[Result]:
 def decode(setting: Setting) -> list[Result]:
     """Loglikes in an archive to words, in one process; frames a second."""
     model, graph, rspecifier = setting.decode
-    repeats = 20 if setting.quick else 100
+    repeats = 60 if setting.quick else 300
     archive, num_frames = setting.directory / "decode.loglikes", 0
     with TableWriter(f"ark:{archive}", "matrix") as writer:
         utterances = list(read_table(rspecifier, "matrix"))
