@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "exchange": {BASE, "kaldi", "features", "nn", "decode"},
     "doctor": {BASE, "kaldi", "features", "data", "nn", "decode"},
     "states": {BASE, "kaldi", "features", "decode"},
+    "study": {BASE, "kaldi", "features", "data", "nn", "train", "decode", "analysis"},
     "cli": {
         BASE,
         "kaldi",
@@ -44,6 +45,7 @@ MAY_IMPORT = {
         "exchange",
         "doctor",
         "states",
+        "study",
     },
 }
 HYDRA = {"hydra", "omegaconf"}

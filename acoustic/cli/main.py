@@ -40,6 +40,8 @@ VERBS = {
     "score": "score",
     "analyze": "analyze",
     "compare": "compare",
+    "tune": "tune",
+    "claims": "claims",
     "export": "export",
     "import": "import_net",
     "prepare-lang": "prepare_lang",

@@ -1,0 +1,150 @@
+"""One training of the grid: a setting on a fold with a seed, trained, measured, written down."""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from acoustic import log
+from acoustic.analysis.layers import describe_gradients, run_layers
+from acoustic.analysis.zeiler2013 import zero_share
+from acoustic.data.cache import FramesCache
+from acoustic.data.windows import open_store
+from acoustic.decode.forward import AcousticModel
+from acoustic.errors import ConfigError, TrainingError
+from acoustic.study.folds import Fold
+from acoustic.study.result import Result
+from acoustic.study.scale import Scale
+from acoustic.study.unsupervised import measure_features
+from acoustic.study.words import Task
+from acoustic.train.config import TrainConfig
+from acoustic.train.metrics import Metrics
+from acoustic.train.run import train
+
+NUM_FRAMES = 4096  # of dev, for the statistics of hidden units
+Compose = Callable[[Sequence[str]], TrainConfig]  # hydra's overrides -> a checked configuration
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One place in the grid."""
+
+    fold: Fold
+    setting: str
+    seed: int
+
+    def folder(self, out_dir: Path) -> Path:
+        """Where its training and its result stand."""
+        return out_dir / self.fold.name / "cells" / f"{self.setting}_seed{self.seed}"
+
+    def config(self, scale: Scale, out_dir: Path, compose: Compose, runtime: Sequence[str]) -> TrainConfig:
+        """The configuration of its training."""
+        return compose(
+            [
+                *scale.overrides(self.setting, self.seed), *self.fold.overrides(), *runtime,
+                f"exp_dir='{self.folder(out_dir)}'",
+            ]
+        )  # fmt: skip
+
+
+def run_cell(cell: Cell, scale: Scale, out_dir: Path, compose: Compose, runtime: Sequence[str]) -> Result:
+    """The result of a cell: read if it is there, else trained and measured.
+
+    Raises:
+        ConfigError: the result that is there is of another configuration.
+    """
+    config = cell.config(scale, out_dir, compose, runtime)
+    path = cell.folder(out_dir) / "result.json"
+    if path.exists():
+        result = Result.read(path)
+        if result.fingerprint != config.fingerprint():
+            raise ConfigError(f"{path} is of other options; choose another output folder, or remove it")
+        return result
+    start = time.monotonic()
+    with only_warnings():
+        try:
+            result = measure(cell, scale, config)
+        except TrainingError as error:
+            result = nothing_learnt(cell, config, str(error))
+    result = replace(result, seconds=time.monotonic() - start)
+    result.write(path)
+    for leftover in ("checkpoints", "pretrain"):
+        shutil.rmtree(cell.folder(out_dir) / leftover, ignore_errors=True)
+    return result
+
+
+def measure(cell: Cell, scale: Scale, config: TrainConfig) -> Result:
+    """Train and measure a cell."""
+    result = Result(config.fingerprint())
+    if cell.setting == "unsupervised":
+        return measure_features(config, scale.probe_epochs, scale.rates["probe"], result)
+    train(config)
+    exp_dir = Path(config.exp_dir)
+    records = [record for record in Metrics(exp_dir / "metrics.jsonl").read() if "dev_loss" in record]
+    best = min(records, key=lambda record: math.inf if record["dev_loss"] is None else record["dev_loss"])
+    seconds = [record["seconds"] for record in Metrics(exp_dir / "speed.jsonl").read() if record["step"]]
+    network = AcousticModel.load(exp_dir, device=config.runtime.device)
+    task = Task(cell.fold.ali_dir, cell.fold.graph_dir)
+    scores = task.score(network, cell.fold.data / "test", task.tune(network, cell.fold.data / "dev"))
+    result = replace(
+        result,
+        dev_losses=[record["dev_loss"] for record in records if record["step"]],
+        dev_loss=best["dev_loss"],
+        dev_accuracy=best["dev_accuracy"],
+        wer=scores.wer,
+        utts=scores.utts,
+        num_words=scores.num_words.tolist(),
+        num_errors=scores.num_errors.tolist(),
+        epoch_seconds=float(np.mean(seconds)),
+    )
+    return with_statistics(result, network, cell.fold.cache_dir / "dev")
+
+
+def with_statistics(result: Result, network: AcousticModel, dev_cache: Path) -> Result:
+    """The result with zeros, gradient information and net variance on a sample of dev frames."""
+    store = open_store(FramesCache.open(dev_cache), network.frontend, network.device)
+    inputs, targets = next(store.batches(min(NUM_FRAMES, store.num_frames), seed=0))
+    outputs = run_layers(network.classifier, inputs).outputs
+    gradients = describe_gradients(network.classifier, inputs, targets)
+    return replace(
+        result,
+        zero_share=float(np.mean([zero_share(layer) for layer in outputs])),
+        gradient_information=float(np.mean([layer.trained for layer in gradients])),
+        net_variance=float(np.mean([layer.net_variance for layer in gradients])),
+    )
+
+
+def nothing_learnt(cell: Cell, config: TrainConfig, reason: str) -> Result:
+    """What a network without knowledge scores: uniform posteriors, every word wrong."""
+    task = Task(cell.fold.ali_dir, cell.fold.graph_dir)
+    chance = math.log(task.model.num_pdfs)
+    return Result(config.fingerprint(), [chance] * config.schedule.max_epochs, chance, diverged=reason)
+
+
+@contextmanager
+def only_warnings() -> Iterator[None]:
+    """Keep the log of single trainings off the terminal."""
+    logger = log.get_logger("acoustic")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def runtime_overrides(num_jobs: int, num_cores: int, item: int, device: str) -> list[str]:
+    """How a training computes when `num_jobs` go on at a time; GPUs are taken in turn by the number of the item."""
+    threads = max(1, num_cores // num_jobs)
+    num_gpus = torch.cuda.device_count() if device == "cuda" else 0
+    place = f"cuda:{item % num_gpus}" if num_gpus else device
+    return [f"runtime.device={place}", f"runtime.num_threads={threads}", "runtime.keep_checkpoints=2"]

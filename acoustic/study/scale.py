@@ -1,0 +1,105 @@
+"""How large the grid of trainings behind the claims is, and what each of its trainings is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from acoustic.errors import ConfigError
+
+DEPTHS = (2, 3, 4)  # of Maas et al. 2013
+BASE_DEPTH = 4  # where optimizers, dropout, pre-training and GAAF are compared: the depth all papers share
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Sizes and rates of a grid: a file of conf/claims.
+
+    Attributes:
+        seeds: of first weights and order.
+        width: units of each hidden layer.
+        epochs: passes over the training data; the rate is halved after each.
+        batch_size: frames in an update.
+        pretrain_epochs: passes for each layer.
+        probe_epochs: passes of the linear classifier over unsupervised features.
+        dropout, input_dropout: rates where there is dropout.
+        deep: layers of the deepest nets, which are also tried at two thirds of it.
+        rates: learning rates. momentum of 0.9: relu (leaky too), tanh, sigmoid; plain SGD: sgd_relu, sgd_sigmoid;
+            Adagrad: adagrad_relu, adagrad_sigmoid; the linear classifier: probe.
+        common: hydra's overrides of every training.
+    """
+
+    seeds: list[int]
+    width: int
+    epochs: int
+    batch_size: int
+    pretrain_epochs: float
+    probe_epochs: int
+    dropout: float
+    input_dropout: float
+    deep: int
+    rates: dict[str, float]
+    common: list[str]
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], name: str) -> Scale:
+        """From a file's values.
+
+        Raises:
+            ConfigError: keys that are missing or unknown.
+        """
+        known = {field.name for field in fields(cls)}
+        if wrong := known ^ set(values):
+            raise ConfigError(f"{name}: missing or unknown: {', '.join(sorted(wrong))}")
+        return cls(**values)
+
+    @property
+    def deeper(self) -> int:
+        """Layers of the nets between the base depth and the deepest: 8 of 12."""
+        return max(self.deep * 2 // 3, 1)
+
+    def settings(self) -> dict[str, list[str]]:
+        """Every training by its name: hydra's overrides beside those common to all."""
+        found: dict[str, list[str]] = {}
+        for activation in ("relu", "leaky_relu", "tanh", "sigmoid"):
+            for depth in DEPTHS:
+                found[f"{activation}-{depth}"] = self._net(activation, depth)
+        for activation in ("relu", "sigmoid"):
+            for name, depth in (("deeper", self.deeper), ("deep", self.deep)):
+                found[f"{activation}-{name}"] = self._net(activation, depth)
+            found[f"{activation}-sgd"] = self._net(activation, optim="sgd_plain", rate=f"sgd_{activation}")
+            found[f"{activation}-adagrad"] = self._net(activation, optim="adagrad", rate=f"adagrad_{activation}")
+            found[f"{activation}-dropout"] = [*self._net(activation), *self._dropout()]
+            found[f"{activation}-rbm"] = [*self._net(activation), *self._pretrain("rbm")]
+            gaaf = "relu" if activation == "relu" else "tanh"
+            found[f"gaaf_{gaaf}"] = [*self._net(gaaf), f"model.activation=gaaf_{gaaf}"]
+        found["relu-1"] = self._net("relu", 1)
+        found["relu-dropout-rbm"] = [*found["relu-dropout"], *self._pretrain("rbm")]
+        found["relu-autoencoder"] = [*self._net("relu"), *self._pretrain("sparse_autoencoder")]
+        found["unsupervised"] = [*self._net("relu", 3), *self._pretrain("sparse_autoencoder")]
+        return found
+
+    def overrides(self, setting: str, seed: int) -> list[str]:
+        """All overrides of one training but those that name its data."""
+        own = [
+            f"model.hidden_dim={self.width}", f"schedule.max_epochs={self.epochs}",
+            f"data.batch_size={self.batch_size}", f"seed={seed}",
+        ]  # fmt: skip
+        return [*self.common, *self.settings()[setting], *own]
+
+    def _net(
+        self, activation: str, depth: int = BASE_DEPTH, optim: str = "momentum", rate: str | None = None
+    ) -> list[str]:
+        name = rate or {"leaky_relu": "relu"}.get(activation, activation)
+        return [
+            f"model={activation}", f"model.hidden_layers={depth}", f"optim={optim}",
+            f"optim.learning_rate={self.rates[name]}",
+        ]  # fmt: skip
+
+    def _dropout(self) -> list[str]:
+        return [f"model.dropout={self.dropout}", f"model.input_dropout={self.input_dropout}"]
+
+    def _pretrain(self, method: str) -> list[str]:
+        epochs = self.pretrain_epochs
+        few = ["pretrain.init_stddev=0.02"] if method == "rbm" else []
+        return [f"pretrain={method}", f"pretrain.epochs={epochs}", f"pretrain.first_epochs={epochs}", *few]

@@ -1,0 +1,126 @@
+"""A search space: which options vary, in which ranges, and how their values become hydra's overrides."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, fields
+from typing import Any
+
+from acoustic.errors import ConfigError
+from acoustic.train.config import TrainConfig
+
+ITEM = re.compile(r"(?P<key>.+)\[(?P<item>\d+)\]")  # model.dropouts[2]: an item of a list
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One hyperparameter.
+
+    Attributes:
+        name: its option, `group.key`, or `group.key[i]` for an item of a list.
+        low, high: the range, both ends included.
+        log: search evenly over the logarithm.
+        integer: whole numbers only.
+        base: the range is of the exponent, the option's value is `base` to that power.
+        choices: instead of a range.
+    """
+
+    name: str
+    low: float = 0.0
+    high: float = 1.0
+    log: bool = False
+    integer: bool = False
+    base: float | None = None
+    choices: list[Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.choices is None and (not self.low < self.high or (self.log and self.low <= 0)):
+            raise ConfigError(f"{self.name}: the range [{self.low}, {self.high}] cannot be searched")
+
+    def suggest(self, trial: Any) -> Any:
+        """A value that optuna's trial chooses."""
+        if self.choices is not None:
+            return trial.suggest_categorical(self.name, self.choices)
+        if self.integer:
+            return trial.suggest_int(self.name, int(self.low), int(self.high), log=self.log)
+        return trial.suggest_float(self.name, self.low, self.high, log=self.log)
+
+    def option(self, value: Any) -> Any:
+        """The option's value of a suggested one."""
+        return value if self.base is None else self.base**value
+
+    def suggested(self, option: Any) -> Any:
+        """The inverse of `option`; None where the value is outside the range."""
+        if self.choices is not None:
+            return option if option in self.choices else None
+        if not isinstance(option, int | float):
+            return None
+        value = option if self.base is None else math.log(option, self.base)
+        return (int(value) if self.integer else float(value)) if self.low <= value <= self.high else None
+
+
+@dataclass(frozen=True)
+class Space:
+    """What is searched: a file of conf/tune.
+
+    Attributes:
+        overrides: hydra's overrides of every trial, under the user's.
+        parameters: what varies.
+    """
+
+    overrides: list[str]
+    parameters: list[Parameter]
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], name: str) -> Space:
+        """From a file's values: `overrides`, and `space`, option -> fields of Parameter.
+
+        Raises:
+            ConfigError: a key that is missing or unknown, or a range that is none.
+        """
+        known = {field.name for field in fields(Parameter)} - {"name"}
+        if set(values) != {"overrides", "space"} or not values["space"]:
+            raise ConfigError(f"{name}: a search space has overrides and a space that is not empty")
+        for key, options in values["space"].items():
+            if not isinstance(options, dict) or set(options) - known:
+                raise ConfigError(f"{name}: {key}: give some of {', '.join(sorted(known))}")
+        return cls(list(values["overrides"]), [Parameter(key, **options) for key, options in values["space"].items()])
+
+    def suggest(self, trial: Any) -> dict[str, Any]:
+        """Parameter -> suggested value."""
+        return {parameter.name: parameter.suggest(trial) for parameter in self.parameters}
+
+    def to_overrides(self, values: dict[str, Any]) -> list[str]:
+        """hydra's overrides of suggested values; items of a list become one override.
+
+        Raises:
+            ConfigError: a list of which an item is missing.
+        """
+        found: list[str] = []
+        lists: dict[str, dict[int, Any]] = {}
+        for parameter in self.parameters:
+            option = parameter.option(values[parameter.name])
+            if match := ITEM.fullmatch(parameter.name):
+                lists.setdefault(match["key"], {})[int(match["item"])] = option
+            else:
+                found.append(f"{parameter.name}={option}")
+        for key, items in lists.items():
+            if sorted(items) != list(range(len(items))):
+                raise ConfigError(f"{key}: items {sorted(items)} are searched; a list is searched as a whole, from [0]")
+            found.append(f"{key}=[{','.join(str(items[number]) for number in range(len(items)))}]")
+        return found
+
+    def from_config(self, config: TrainConfig) -> dict[str, Any] | None:
+        """The suggested values that give a configuration; None where it lies outside the space."""
+        found = {}
+        for parameter in self.parameters:
+            match = ITEM.fullmatch(parameter.name)
+            option: Any = config
+            for part in (match["key"] if match else parameter.name).split("."):
+                option = getattr(option, part)
+            if match:
+                items = config.model.rates if match["key"] == "model.dropouts" else option or []
+                option = items[int(match["item"])] if int(match["item"]) < len(items) else None
+            found[parameter.name] = parameter.suggested(option)
+        return None if any(value is None for value in found.values()) else found

@@ -1,0 +1,248 @@
+"""Bayesian optimisation of hyperparameters: Snoek et al. 2012, as Dahl, Sainath & Hinton 2013 used it.
+
+A Gaussian process with expected improvement proposes configurations (optuna's GPSampler, asked and told); a training
+that diverges violates a constraint, which a process of its own models. Everything is in a journal on the disk, so that
+a search goes on where it was broken off, and several processes take part in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from acoustic import fsio, log
+from acoustic.decode.forward import AcousticModel
+from acoustic.decode.jobs import in_processes, num_cores
+from acoustic.errors import ConfigError, TrainingError
+from acoustic.kaldi.alignments import read_model
+from acoustic.study.cell import Compose, only_warnings, runtime_overrides
+from acoustic.study.extra import needed, optuna
+from acoustic.study.space import Space
+from acoustic.study.words import Task
+from acoustic.train.config import TrainConfig
+from acoustic.train.loop import Trainer
+from acoustic.train.metrics import Metrics
+from acoustic.train.run import prepare, train
+
+logger = log.get_logger(__name__)
+NUM_RANDOM = 10  # trials before the Gaussian process has enough to go by
+FOLD_STEPS = 10_000  # more than a training has intervals, so that each fold's are compared with themselves
+CONSTRAINT = "diverged"
+OBJECTIVES = ("dev_loss", "dev_wer")
+
+
+@dataclass(frozen=True)
+class Search:
+    """What to search and how.
+
+    Attributes:
+        space: the parameters and their ranges.
+        study_dir: the journal, the trials, the report.
+        overrides: the user's, over those of the space; `{fold}` stands for a fold's name.
+        folds: names; a trial is worth the mean over them.
+        objective: dev_loss, cross-entropy on dev, or dev_wer, with the best scales of a small grid.
+        graph_dir: for dev_wer; `{fold}` as in overrides.
+        seed: of the proposals.
+        prune: give up trials whose dev loss is worse than the median of others at the same fold and epoch.
+    """
+
+    space: Space
+    study_dir: Path
+    overrides: list[str]
+    folds: list[str]
+    objective: str = "dev_loss"
+    graph_dir: str | None = None
+    seed: int = 1
+    prune: bool = True
+
+    def __post_init__(self) -> None:
+        """ConfigError on a search that cannot be made."""
+        if self.objective not in OBJECTIVES:
+            raise ConfigError(f"--objective={self.objective}: choose one of {', '.join(OBJECTIVES)}")
+        if self.objective == "dev_wer" and self.graph_dir is None:
+            raise ConfigError("--objective=dev_wer: words are decoded with the graph of --graph-dir")
+
+    def trial_overrides(self, values: dict[str, Any] | None, fold: str) -> list[str]:
+        """All overrides of a trial on a fold but its exp_dir; without values those of the hand-set configuration."""
+        searched = [] if values is None else self.space.to_overrides(values)
+        return [item.replace("{fold}", fold) for item in [*self.space.overrides, *self.overrides, *searched]]
+
+    def config(self, compose: Compose, values: dict[str, Any] | None, fold: str, more: Sequence[str]) -> TrainConfig:
+        """The configuration of a trial on a fold."""
+        return compose([*self.trial_overrides(values, fold), *more])
+
+    def shared(self, fold: str) -> list[str]:
+        """Overrides of where a fold's frames caches stand: all trials share them, since what varies is behind them."""
+        return [f"data.cache_dir='{self.study_dir.resolve()}/cache/{fold}'"]
+
+
+class PrunedError(Exception):
+    """A trial is given up: it does worse than the median of others."""
+
+
+def open_study(search: Search, item: int = 0) -> Any:
+    """The study in the journal of `search.study_dir`; `item` makes the proposals of processes differ."""
+    module = optuna()
+    needed("scipy")  # of the Gaussian process
+    journal = needed("optuna.storages.journal")
+    storage = module.storages.JournalStorage(journal.JournalFileBackend(str(search.study_dir / "journal.log")))
+    sampler = module.samplers.GPSampler(seed=search.seed + item, n_startup_trials=NUM_RANDOM)
+    pruner = module.pruners.MedianPruner(n_startup_trials=5) if search.prune else module.pruners.NopPruner()
+    return module.create_study(
+        storage=storage, study_name="tune", sampler=sampler, pruner=pruner, direction="minimize", load_if_exists=True
+    )
+
+
+def tune(search: Search, compose: Compose, num_trials: int, num_jobs: int, device: str) -> Any:
+    """Search until `num_trials` trials have ended, those of earlier runs included; the study.
+
+    The first trial is the hand-set configuration, if it lies in the space. Trials that were going on when an earlier
+    run ended are begun again.
+
+    Raises:
+        ConfigError: a search of other ranges or data is in the folder, or an option is wrong.
+    """
+    claim_study_dir(search)
+    with fsio.sole_owner(search.study_dir):
+        study = open_study(search)
+        states = optuna().trial.TrialState
+        for trial in study.get_trials(states=(states.RUNNING,)):
+            study.tell(trial.number, state=states.FAIL)
+            study.enqueue_trial(trial.params)
+        runtime = runtime_overrides(num_jobs, num_cores(), 0, device)
+        first = search.config(compose, None, search.folds[0], [*runtime, "exp_dir=hand-set"])
+        start = search.space.from_config(first)
+        if start is None:
+            logger.warning("the configuration that was set by hand is outside the search space, and is not tried")
+        elif not study.trials:
+            study.enqueue_trial(start, user_attrs={"hand_set": True})
+        ended = study.get_trials(states=(states.COMPLETE, states.PRUNED))
+
+        def prepare_one(fold: str) -> None:
+            with only_warnings():
+                more = [*search.shared(fold), "runtime.num_threads=1", f"exp_dir='{search.study_dir}/cache'"]
+                prepare(search.config(compose, None, fold, more))
+
+        def run_one(item: int) -> str:
+            runtime = runtime_overrides(num_jobs, num_cores(), item, device)
+            return run_trial(search, open_study(search, item), compose, runtime)
+
+        for _ in in_processes(prepare_one, search.folds, num_jobs):
+            pass
+        with contextlib.closing(in_processes(run_one, range(len(ended), num_trials), num_jobs)) as done:
+            for number, line in enumerate(done, len(ended) + 1):
+                logger.info("%d of %d: %s", number, num_trials, line)
+        return open_study(search)
+
+
+def claim_study_dir(search: Search) -> None:
+    """Write down what is searched, or check that what is there is the same.
+
+    Raises:
+        ConfigError: another search is there.
+    """
+    path = search.study_dir / "search.json"
+    parameters = [vars(parameter) for parameter in search.space.parameters]
+    now = {
+        "parameters": parameters, "overrides": [*search.space.overrides, *search.overrides], "folds": search.folds,
+        "objective": search.objective,
+    }  # fmt: skip
+    if path.exists() and fsio.read_json(path) != now:
+        what = "a search of other ranges, data or objective"
+        raise ConfigError(f"{search.study_dir} holds {what}: choose another folder")
+    search.study_dir.mkdir(parents=True, exist_ok=True)
+    fsio.write_json(path, now)
+
+
+def run_trial(search: Search, study: Any, compose: Compose, runtime: Sequence[str]) -> str:
+    """Ask for a configuration, train it on every fold, tell what it is worth; one line about it."""
+    states = optuna().trial.TrialState
+    trial = study.ask()
+    values = search.space.suggest(trial)
+    losses: list[float] = []
+    try:
+        with only_warnings():
+            for number, fold in enumerate(search.folds):
+                losses.append(run_fold(search, trial, compose, values, number, fold, runtime))
+    except PrunedError:
+        study.tell(trial, state=states.PRUNED)
+        return f"trial {trial.number} given up in fold {search.folds[len(losses)]}"
+    except TrainingError as error:
+        trial.set_user_attr("diverged", str(error))
+        trial.set_constraint(CONSTRAINT, 1.0)
+        study.tell(trial, nothing_learnt(search, compose, values))
+        return f"trial {trial.number} diverged in fold {search.folds[len(losses)]}"
+    trial.set_constraint(CONSTRAINT, -1.0)
+    trial.set_user_attr("folds", losses)
+    value = sum(losses) / len(losses)
+    study.tell(trial, value)
+    return f"trial {trial.number}: {search.objective} {value:.4f}"
+
+
+def nothing_learnt(search: Search, compose: Compose, values: dict[str, Any]) -> float:
+    """The objective of a network that knows nothing: a finite number that a Gaussian process can be shown."""
+    if search.objective == "dev_wer":
+        return 100.0
+    config = search.config(compose, values, search.folds[0], ["exp_dir=diverged"])
+    return math.log(read_model(config.train.ali_dir[0]).num_pdfs)
+
+
+def run_fold(
+    search: Search,
+    trial: Any,
+    compose: Compose,
+    values: dict[str, Any],
+    number: int,
+    fold: str,
+    runtime: Sequence[str],
+) -> float:
+    """Train a trial's configuration on a fold; its objective there.
+
+    Raises:
+        PrunedError: not worth going on.
+        TrainingError: it diverged.
+    """
+    exp_dir = search.study_dir / "trials" / f"{trial.number:04d}" / fold
+    config = search.config(compose, values, fold, [*search.shared(fold), *runtime, f"exp_dir='{exp_dir}'"])
+    try:
+        train(config, trainer_class=watched(trial, number * FOLD_STEPS))
+    finally:
+        for leftover in ("checkpoints", "pretrain"):
+            shutil.rmtree(exp_dir / leftover, ignore_errors=True)
+    if search.objective == "dev_loss":
+        return best_dev_loss(exp_dir)
+    task = Task(config.dev.ali_dir[0], (search.graph_dir or "").replace("{fold}", fold))
+    network = AcousticModel.load(exp_dir, device=config.runtime.device)
+    return task.tune(network, config.dev.data_dir[0]).wer
+
+
+def best_dev_loss(exp_dir: Path) -> float:
+    """The lowest dev loss of a run: that of the network that it kept."""
+    records = Metrics(exp_dir / "metrics.jsonl").read()
+    return min(record["dev_loss"] for record in records if record.get("dev_loss") is not None)
+
+
+def watched(trial: Any, first_step: int) -> type[Trainer]:
+    """The loop, telling the trial each dev loss, and ended when the pruner says so.
+
+    Args:
+        trial: optuna's.
+        first_step: number of the first interval among those of all folds.
+    """
+    report: Callable[[float, int], None] = trial.report
+
+    class Watched(Trainer):
+        def end_interval(self, seconds: float, num_steps: int) -> None:
+            super().end_interval(seconds, num_steps)
+            loss = self.metrics.read()[-1].get("dev_loss")
+            if loss is not None and self.position.step and not self.position.finished:
+                report(loss, first_step + self.position.interval)
+                if trial.should_prune():
+                    raise PrunedError
+
+    return Watched

@@ -1,0 +1,192 @@
+"""acoustic claims: verdicts, the list of claims, a grid of a few units that goes on where it stopped."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from acoustic.cli.claims import read_scale
+from acoustic.cli.hydra_config import compose_train_config
+from acoustic.cli.main import run
+from acoustic.errors import ConfigError
+from acoustic.study import cell as cell_module
+from acoustic.study.claims import BELOW_ZERO, all_claims
+from acoustic.study.claims_report import write_report
+from acoustic.study.grid import Grid
+from acoustic.study.result import Result
+from acoustic.study.verdict import Verdict, compare_words, judge
+
+SIZES = ["digits", "quick", "paper"]
+
+
+def made_up(setting: str, fold: int, seed: int) -> Result:
+    """A result that depends on its place in the grid alone."""
+    rng = np.random.default_rng([ord(letter) for letter in setting] + [fold, seed])
+    loss = 1.0 + 0.1 * rng.random()
+    return Result(
+        "x", [loss + 0.5, loss], loss, 0.6 + 0.1 * rng.random(), 10 + 5 * rng.random(), ["a", "b"], [5, 5],
+        rng.integers(0, 3, 2).tolist(), 1.0 + rng.random(), 0.8, 1e-4 * (1 + rng.random()), rng.random(),
+        [0.3, 0.4, 0.5, 0.6], 0.5, 0.1,
+    )  # fmt: skip
+
+
+def made_up_grid(num_folds: int) -> Grid:
+    scale = replace(read_scale("quick"), seeds=[1, 2])
+    folds = [f"fold{number}" for number in range(num_folds)]
+    return Grid(scale, folds, {
+        (fold, setting, seed): made_up(setting, number, seed)
+        for number, fold in enumerate(folds) for seed in scale.seeds for setting in scale.settings()
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("values", "bounds", "verdict"),
+    [
+        ([-1.0, -1.1, -0.9, -1.05], (-math.inf, 0.0), Verdict.HOLDS),
+        ([1.0, 1.1, 0.9, 1.05], (-math.inf, 0.0), Verdict.FAILS),
+        ([-1.0, 1.1, -0.9, 1.05], (-math.inf, 0.0), Verdict.UNKNOWN),
+        ([80.0, 82.0, 79.0, 81.0], (70.0, 90.0), Verdict.HOLDS),
+        ([60.0, 62.0, 59.0, 61.0], (70.0, 90.0), Verdict.FAILS),
+        ([-5.0], (-math.inf, 0.0), Verdict.UNKNOWN),
+    ],
+)
+def test_the_interval_decides(values: list[float], bounds: tuple[float, float], verdict: Verdict) -> None:
+    assert judge(np.array(values)[:, None], bounds).verdict is verdict
+
+
+def test_judgement_against_scipy_by_hand() -> None:
+    from scipy import stats
+
+    values = np.random.default_rng(3).normal(0.4, 1.0, (6, 3))
+    judgement = judge(values, (0.0, math.inf))
+    folds = values.mean(1)
+    test = stats.ttest_1samp(folds, 0.0)
+    interval = test.confidence_interval(0.95)
+    assert (judgement.low, judgement.high) == pytest.approx((interval.low, interval.high))
+    assert judgement.p_value == pytest.approx(test.pvalue)
+    assert judgement.p_wilcoxon == pytest.approx(stats.wilcoxon(values.ravel()).pvalue)
+    assert (judgement.num_inside, judgement.num_values) == (int((values > 0).sum()), 18)
+
+
+def test_seeds_are_no_folds() -> None:
+    one_fold = judge(np.full((1, 20), -1.0) + np.arange(20) / 100, BELOW_ZERO)
+    assert one_fold.verdict is Verdict.UNKNOWN and math.isnan(one_fold.p_value) and one_fold.num_inside == 20
+
+
+def test_words_are_compared_with_all_seeds_of_an_utterance_together() -> None:
+    worse = Result("x", utts=["a", "b"], num_words=[10, 10], num_errors=[5, 3]).scores()
+    better = Result("x", utts=["a", "b"], num_words=[10, 10], num_errors=[1, 2]).scores()
+    comparison = compare_words([worse, worse], [better, better])
+    assert comparison.difference == pytest.approx(-25.0) and comparison.probability_of_improvement == 1.0
+    alone = compare_words([worse], [better])
+    assert (comparison.low, comparison.high) == pytest.approx((alone.low, alone.high))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_every_setting_composes_and_is_needed(size: str) -> None:
+    scale = read_scale(size)
+    data = ["exp_dir=x", "train.data_dir=d", "train.ali_dir=a"]
+    identities = {}
+    for setting in scale.settings():
+        config = compose_train_config([*scale.overrides(setting, 5), *data])
+        assert config.seed == 5 and set(config.model.widths) == {scale.width}
+        identities[setting] = config.fingerprint()
+    assert len(set(identities.values())) == len(identities)
+    claims = all_claims()
+    assert {setting for claim in claims for setting in claim.settings} == set(identities)
+    assert len({claim.name for claim in claims}) == len(claims)
+
+
+def test_claims_measure_only_the_settings_they_name() -> None:
+    everything = made_up_grid(1).of("fold0", 1)
+    for claim in all_claims():
+        assert math.isfinite(claim.measure({name: everything[name] for name in claim.settings}))
+        assert set(claim.compared or ()) <= set(claim.settings)
+
+
+def test_the_sign_of_each_comparison() -> None:
+    bad, good = (
+        Result("x", [2.0, loss], loss, 0.5, 20.0, epoch_seconds=loss, gradient_information=1e-4 / loss,
+               net_variance=1 / loss, features_accuracy=[0.1, 0.2, 0.3, 0.4], detector_precision=0.5, zero_share=0.8)
+        for loss in (2.0, 1.0)
+    )  # fmt: skip
+    claims = {claim.name: claim for claim in all_claims()}
+    for name in ("relu-below-tanh-loss", "dropout-helps-relu-loss", "pretraining-helps-logistic", "gaaf_relu-gradient",
+                 "dropout-net-variance", "relu-faster", "logistic-needs-adagrad", "depth-helps-relu"):  # fmt: skip
+        claim = claims[name]
+        new = {"relu-below-tanh-loss": ("relu-2", "relu-3", "relu-4")}.get(name, claim.settings[:1])
+        low, high = claim.bounds
+        right = claim.measure({setting: good if setting in new else bad for setting in claim.settings})
+        wrong = claim.measure({setting: bad if setting in new else good for setting in claim.settings})
+        assert low < right < high and not low < wrong < high
+
+
+def test_the_report_shows_every_claim_and_setting(tmp_path: Path) -> None:
+    grid, claims = made_up_grid(3), all_claims()
+    verdicts = write_report(grid, claims, ["About."], tmp_path)
+    text = (tmp_path / "claims.md").read_text()
+    assert len(verdicts) == len(claims) and all(claim.text in text for claim in claims)
+    assert all(f"| {setting} |" in text for setting in grid.settings if setting != "unsupervised")
+    assert "30.00, 40.00, 50.00, 60.00" in text
+    assert (tmp_path / "depth.png").exists() and (tmp_path / "optimizers.png").exists()
+
+
+# -- a grid, trained ---------------------------------------------------------------------------------------------
+
+
+def arguments(experiment: Path, out_dir: Path) -> list[str]:
+    config = out_dir.parent / "fbank.conf"
+    config.write_text("--sample-frequency=8000\n--num-mel-bins=40\n--dither=0\n")
+    return ["claims", "--quick", "--device=cpu", "--claims=dropout-gradient,unsupervised-1",
+            f"--fbank-config={config}", str(experiment), str(out_dir)]  # fmt: skip
+
+
+def test_a_grid_goes_on_where_it_stopped(
+    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options, out_dir = arguments(experiment, tmp_path / "claims"), tmp_path / "claims"
+    run([*options, "--num-jobs=1", "--folds=1"])
+    times = {path: path.stat().st_mtime_ns for path in out_dir.rglob("result.json")}
+    assert len(times) == 3
+    run([*options, "--num-jobs=2"])
+    results = sorted(out_dir.rglob("result.json"))
+    assert len(results) == 6 and all(path.stat().st_mtime_ns == time for path, time in times.items())
+    values = {path.parent.name + path.parts[-4]: Result.read(path) for path in results}
+    relu, unsupervised = values["relu-4_seed1fold2"], values["unsupervised_seed1fold2"]
+    assert relu.utts and relu.dev_loss < math.log(128) + 1 and 0 < relu.zero_share < 1 and relu.net_variance == 0
+    assert values["relu-dropout_seed1fold2"].net_variance > 0 and relu.gradient_information > 0
+    assert len(unsupervised.features_accuracy) == 4 and max(unsupervised.features_accuracy) > 0.01
+    assert not list(out_dir.rglob("checkpoints"))
+    text = (out_dir / "claims.md").read_text()
+    assert "fold1, fold2" in text and "6 trainings" in text
+    monkeypatch.setattr(cell_module, "measure", lambda *_: pytest.fail("trained again"))
+    run([*options, "--num-jobs=1"])
+    with pytest.raises(ConfigError, match="other options"):
+        (tmp_path / "other.yaml").write_text(
+            (Path(__file__).parents[2] / "conf/claims/quick.yaml").read_text().replace("width: 16", "width: 8")
+        )
+        run([*(o for o in options if o != "--quick"), "--num-jobs=1", f"--size={tmp_path}/other.yaml"])
+
+
+def test_divergence_counts_as_knowing_nothing(
+    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverging(*_: object) -> None:
+        raise cell_module.TrainingError("loss is nan")
+
+    monkeypatch.setattr(cell_module, "train", diverging)
+    options = [*arguments(experiment, tmp_path / "claims"), "--num-jobs=1", "--folds=1", "--claims=zeros"]
+    run(options)
+    (path,) = (tmp_path / "claims").rglob("result.json")
+    result = Result.read(path)
+    assert result.diverged == "loss is nan" and result.wer == 100 and result.dev_loss == pytest.approx(math.log(128))
+
+
+def test_unknown_names_are_refused(experiment: Path, tmp_path: Path) -> None:
+    for option in ("--claims=nonsense", "--size=nonsense", "--folds=9", "--seeds=x"):
+        with pytest.raises(ConfigError, match=option.split("=")[0]):
+            run(["claims", option, str(experiment), str(tmp_path / "x")])

@@ -1,0 +1,162 @@
+"""acoustic tune: spaces, searches that go on, divergence, pruning, the report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from acoustic.cli.hydra_config import compose_train_config
+from acoustic.cli.main import run
+from acoustic.cli.tune import read_space
+from acoustic.errors import ConfigError
+from acoustic.study import tune as tuning
+from acoustic.study.space import Parameter, Space
+from acoustic.study.tune import Search, open_study
+
+TINY = [
+    "model.hidden_layers=1", "model.hidden_dim=6", "schedule=constant", "schedule.max_epochs=2",
+    "schedule.warmup_steps=0", "features=fbank_wide", "features.splice_left=1", "features.splice_right=1",
+    "data.batch_size=64", "runtime.precision=fp32",
+]  # fmt: skip
+SPACE = """
+overrides: [optim=sgd]
+space:
+  optim.learning_rate: {low: 0.001, high: 0.1, log: true}
+  optim.momentum: {low: 0.0, high: 0.95}
+"""
+
+
+@pytest.fixture
+def arguments(experiment: Path, tmp_path: Path) -> list[str]:
+    (tmp_path / "space.yaml").write_text(SPACE)
+    data = [
+        f"{key}={experiment}/{place}"
+        for key, place in {
+            "train.data_dir": "data/fold1/train", "train.ali_dir": "exp/tri1_ali",
+            "dev.data_dir": "data/fold1/dev", "dev.ali_dir": "exp/tri1_ali",
+        }.items()
+    ]  # fmt: skip
+    return ["tune", f"--space={tmp_path}/space.yaml", "--device=cpu", str(tmp_path / "study"), *data, *TINY]
+
+
+def study_of(folder: Path) -> Any:
+    return open_study(Search(Space([], []), folder, [], ["all"]))
+
+
+def test_the_papers_space_has_twelve_parameters_and_composes() -> None:
+    space = read_space("dahl2013")
+    assert len(space.parameters) == 12
+    values = {parameter.name: parameter.high for parameter in space.parameters}
+    data = ["exp_dir=x", "train.data_dir=d", "train.ali_dir=a"]
+    config = compose_train_config([*space.overrides, *space.to_overrides(values), *data])
+    assert config.model.rates == [0.5] * 6 and config.model.input_dropout == 0.5
+    assert config.schedule.gamma == pytest.approx(2**2.5) and config.schedule.max_annealings == 11
+    by_hand = space.from_config(compose_train_config([*space.overrides, *data]))
+    assert by_hand is not None and by_hand["schedule.gamma"] == pytest.approx(1.0)
+    assert by_hand["model.dropouts[3]"] == 0.2 and by_hand["optim.learning_rate"] == 0.02
+
+
+def test_the_space_of_digits_holds_its_hand_set_configuration() -> None:
+    space = read_space("digits")
+    config = compose_train_config([*space.overrides, "exp_dir=x", "train.data_dir=d", "train.ali_dir=a"])
+    by_hand = space.from_config(config)
+    assert by_hand is not None
+    again = compose_train_config([*space.overrides, *space.to_overrides(by_hand), "exp_dir=x", "train.data_dir=d",
+                                  "train.ali_dir=a"])  # fmt: skip
+    assert again.identity() == config.identity()
+
+
+def test_faulty_spaces_are_refused() -> None:
+    with pytest.raises(ConfigError, match="cannot be searched"):
+        Parameter("optim.momentum", low=0.9, high=0.1)
+    with pytest.raises(ConfigError, match="some of"):
+        Space.from_dict({"overrides": [], "space": {"optim.momentum": {"from": 1}}}, "mine.yaml")
+    with pytest.raises(ConfigError, match="a list is searched as a whole"):
+        Space([], [Parameter("model.dropouts[1]")]).to_overrides({"model.dropouts[1]": 0.1})
+
+
+def test_a_search_goes_on_and_writes_what_it_found(arguments: list[str], tmp_path: Path) -> None:
+    run([*arguments, "--trials=3", "--no-pruning"])
+    journal = (tmp_path / "study" / "journal.log").read_text()
+    run([*arguments, "--trials=6", "--no-pruning", "--num-jobs=2"])
+    assert (tmp_path / "study" / "journal.log").read_text().startswith(journal)
+    study = study_of(tmp_path / "study")
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 6
+    first = study.trials[0]
+    assert first.user_attrs["hand_set"] and first.params["optim.learning_rate"] == pytest.approx(0.02)
+    best = min(study.trials, key=lambda trial: trial.value)
+    config = compose_train_config(
+        ["exp_dir=x", "train.data_dir=d", "train.ali_dir=a", "experiment=best"], str(tmp_path / "study")
+    )
+    assert config.optim.learning_rate == pytest.approx(best.params["optim.learning_rate"])
+    assert config.model.hidden_dim == 6 and config.schedule.max_epochs == 2
+    report = (tmp_path / "study" / "report.md").read_text()
+    assert f"Best: trial {best.number}" in report and "| optim.momentum |" in report.split("## Importance")[1]
+    assert (tmp_path / "study" / "history.png").exists()
+    with pytest.raises(ConfigError, match="another folder"):
+        run([*arguments, "model.hidden_dim=5", "--trials=6"])
+
+
+def test_trials_cut_off_are_begun_again(arguments: list[str], tmp_path: Path) -> None:
+    run([*arguments, "--trials=1"])
+    study = study_of(tmp_path / "study")
+    study.enqueue_trial({"optim.learning_rate": 0.05, "optim.momentum": 0.5})
+    cut_off = study.ask()
+    assert cut_off.suggest_float("optim.learning_rate", 0.001, 0.1, log=True) == 0.05
+    cut_off.suggest_float("optim.momentum", 0.0, 0.95)
+    run([*arguments, "--trials=2"])
+    states = [trial.state.name for trial in study.trials]
+    assert states == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert study.trials[2].params == {"optim.learning_rate": 0.05, "optim.momentum": 0.5}
+
+
+def test_divergence_is_a_violated_constraint_and_never_the_best(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_fold = tuning.run_fold
+
+    def sometimes(search: Search, trial: Any, *more: Any) -> float:
+        if trial.number == 1:
+            raise tuning.TrainingError("dev loss rose")
+        return run_fold(search, trial, *more)
+
+    monkeypatch.setattr(tuning, "run_fold", sometimes)
+    run([*arguments, "--trials=3"])
+    trial = study_of(tmp_path / "study").trials[1]
+    assert trial.user_attrs["diverged"] == "dev loss rose" and trial.value == pytest.approx(4.5, abs=1.0)
+    assert study_of(tmp_path / "study").best_trial.number != 1
+    assert "1 diverged" in (tmp_path / "study" / "report.md").read_text()
+
+
+def test_trials_worse_than_the_median_are_given_up(arguments: list[str], tmp_path: Path) -> None:
+    run([*arguments, "--trials=5"])
+    study = study_of(tmp_path / "study")
+    study.enqueue_trial({"optim.learning_rate": 0.001, "optim.momentum": 0.0})
+    run([*arguments, "--trials=6"])
+    last = study.trials[5]
+    assert last.state.name == "PRUNED" and list(last.intermediate_values) == [1]
+    assert not (tmp_path / "study" / "trials" / "0005" / "all" / "checkpoints").exists()
+
+
+def test_words_as_objective(arguments: list[str], experiment: Path, tmp_path: Path) -> None:
+    folds = ["fold1", "fold2"]
+    data = [item.replace("fold1", "{fold}") for item in arguments]
+    data = [item.replace("data_dir=" + str(experiment), f"data_dir={tmp_path}") for item in data]
+    from acoustic.features.fbank import FbankOptions
+    from acoustic.study.folds import Corpus, prepare_fold
+
+    corpus = Corpus(experiment, experiment / "exp/tri1_ali", experiment / "exp/tri1/graph",
+                    FbankOptions(sample_frequency=8000, num_mel_bins=40, dither=0.0))  # fmt: skip
+    for fold in folds:
+        prepared = prepare_fold(corpus, fold, tmp_path)
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / "data" / fold).symlink_to(prepared.data)
+    graph = f"--graph-dir={experiment}/exp/tri1/graph"
+    run([*data, f"--folds={','.join(folds)}", "--objective=dev_wer", graph, "--trials=1"])
+    trial = study_of(tmp_path / "study").trials[0]
+    assert len(trial.user_attrs["folds"]) == 2
+    assert trial.value == pytest.approx(sum(trial.user_attrs["folds"]) / 2) and trial.value > 0
+    assert json.loads((tmp_path / "study" / "search.json").read_text())["objective"] == "dev_wer"
