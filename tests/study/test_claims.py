@@ -157,7 +157,7 @@ def test_a_grid_goes_on_where_it_stopped(
     assert len(results) == 6 and all(path.stat().st_mtime_ns == time for path, time in times.items())
     values = {path.parent.name + path.parts[-4]: Result.read(path) for path in results}
     relu, unsupervised = values["relu-4_seed1fold2"], values["unsupervised_seed1fold2"]
-    assert relu.utts and relu.dev_loss < math.log(128) + 1 and 0 < relu.zero_share < 1 and relu.net_variance == 0
+    assert relu.utts and relu.dev_loss < math.log(104) + 1 and 0 < relu.zero_share < 1 and relu.net_variance == 0
     assert values["relu-dropout_seed1fold2"].net_variance > 0 and relu.gradient_information > 0
     assert len(unsupervised.features_accuracy) == 4 and max(unsupervised.features_accuracy) > 0.01
     assert not list(out_dir.rglob("checkpoints"))
@@ -183,7 +183,7 @@ def test_divergence_counts_as_knowing_nothing(
     run(options)
     (path,) = (tmp_path / "claims").rglob("result.json")
     result = Result.read(path)
-    assert result.diverged == "loss is nan" and result.wer == 100 and result.dev_loss == pytest.approx(math.log(128))
+    assert result.diverged == "loss is nan" and result.wer == 100 and result.dev_loss == pytest.approx(math.log(104))
 
 
 def test_unknown_names_are_refused(experiment: Path, tmp_path: Path) -> None:
