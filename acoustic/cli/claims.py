@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
     about = [
         f"Corpus: `{corpus.root.name}`, {'folds' if len(folds) > 1 else 'division'} {', '.join(folds)}. "
         f"{len(grid.results)} trainings, {hours:.2f} hours of them on {device}, {num_jobs} at a time.",
-        describe_scale(scale),
+        describe_scale(grid.scale),
     ]
     verdicts = write_report(grid, claims, about, out_dir)
     counted = ", ".join(f"{list(verdicts.values()).count(verdict)} {verdict.value}" for verdict in Verdict)

@@ -17,6 +17,7 @@ from acoustic.errors import TrainingError
 from acoustic.study.cell import Cell, Compose, only_warnings, run_cell, runtime_overrides
 from acoustic.study.claims import Claim
 from acoustic.study.folds import Corpus, fold_at, prepare_fold
+from acoustic.study.rates import choose_rates
 from acoustic.study.result import Result
 from acoustic.study.scale import Scale
 from acoustic.study.verdict import Judgement, compare_words, judge
@@ -98,13 +99,6 @@ def run_grid(
     """
     needed = {setting for claim in claims for setting in claim.settings}
     settings = [name for name in scale.settings() if name in needed]
-    # Folds and seeds go round slowest, so that a grid broken off has whole folds.
-    cells = [
-        Cell(fold_at(corpus, fold, out_dir), setting, seed)
-        for fold in folds
-        for seed in scale.seeds
-        for setting in settings
-    ]  # fmt: skip
 
     def prepare_one(fold: str) -> None:
         """Features, and the caches that all trainings of the fold share."""
@@ -112,15 +106,23 @@ def run_grid(
             cell = Cell(prepare_fold(corpus, fold, out_dir), settings[0], scale.seeds[0])
             prepare(cell.config(scale, out_dir, compose, runtime_overrides(num_jobs, num_cores(), 0, "cpu")))
 
-    def run_one(item: tuple[int, Cell]) -> Result:
-        number, cell = item
+    def run_one(item: tuple[int, tuple[Scale, Cell]]) -> Result:
+        number, (scale, cell) = item
         return run_cell(cell, scale, out_dir, compose, runtime_overrides(num_jobs, num_cores(), number, device))
 
     results = {}
     with fsio.sole_owner(out_dir):
         for _ in in_processes(prepare_one, folds, num_jobs):
             pass
-        with contextlib.closing(in_processes(run_one, enumerate(cells), num_jobs)) as done:
+        scale = choose_rates(fold_at(corpus, folds[0], out_dir), out_dir, scale, settings, compose, num_jobs, device)
+        # Folds and seeds go round slowest, so that a grid broken off has whole folds.
+        cells = [
+            Cell(fold_at(corpus, fold, out_dir), setting, seed)
+            for fold in folds
+            for seed in scale.seeds
+            for setting in settings
+        ]
+        with contextlib.closing(in_processes(run_one, enumerate((scale, cell) for cell in cells), num_jobs)) as done:
             for number, (cell, result) in enumerate(zip(cells, done, strict=True), 1):
                 results[cell.fold.name, cell.setting, cell.seed] = result
                 logger.info("%d of %d: %s", number, len(cells), describe(cell, result))

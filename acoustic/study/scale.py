@@ -26,6 +26,7 @@ class Scale:
         deep: layers of the deepest nets, which are also tried at two thirds of it.
         rates: learning rates. momentum of 0.9: relu (leaky too), tanh, sigmoid; plain SGD: sgd_relu, sgd_sigmoid;
             Adagrad: adagrad_relu, adagrad_sigmoid; the linear classifier: probe.
+        rate_factors: multiples of each rate but the probe's that are tried on the first fold (study.rates).
         common: hydra's overrides of every training.
     """
 
@@ -39,6 +40,7 @@ class Scale:
     input_dropout: float
     deep: int
     rates: dict[str, float]
+    rate_factors: list[float]
     common: list[str]
 
     @classmethod

@@ -14,10 +14,14 @@ from acoustic.cli.hydra_config import compose_train_config
 from acoustic.cli.main import run
 from acoustic.errors import ConfigError
 from acoustic.study import cell as cell_module
+from acoustic.study import rates as rates_module
+from acoustic.study.cell import Cell
 from acoustic.study.claims import BELOW_ZERO, all_claims
 from acoustic.study.claims_report import write_report
+from acoustic.study.folds import Fold
 from acoustic.study.grid import Grid
 from acoustic.study.result import Result
+from acoustic.study.scale import Scale
 from acoustic.study.verdict import Verdict, compare_words, judge
 
 SIZES = ["digits", "quick", "paper"]
@@ -184,6 +188,25 @@ def test_divergence_counts_as_knowing_nothing(
     (path,) = (tmp_path / "claims").rglob("result.json")
     result = Result.read(path)
     assert result.diverged == "loss is nan" and result.wer == 100 and result.dev_loss == pytest.approx(math.log(104))
+
+
+def test_rates_are_those_with_the_lowest_dev_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scale, asked = replace(read_scale("quick"), rate_factors=[0.3, 1.0, 3.0]), []
+
+    def made_up_loss(cell: Cell, scale: Scale, *_: object) -> Result:
+        asked.append(cell.setting)
+        rates = scale.rates
+        return Result("x", dev_loss=abs(math.log(rates["relu"] / 0.06)) + abs(math.log(rates["sgd_sigmoid"] / 2.0)))
+
+    monkeypatch.setattr(rates_module, "run_cell", made_up_loss)
+    fold = Fold("fold1", tmp_path, tmp_path, tmp_path, tmp_path)
+    settings = ["leaky_relu-2", "sigmoid-sgd"]
+    chosen = rates_module.choose_rates(fold, tmp_path, scale, settings, compose_train_config, 1, "cpu")
+    assert chosen.rates == {**scale.rates, "relu": pytest.approx(0.06), "sgd_sigmoid": 2.0}
+    assert asked == ["relu-4"] * 3 + ["sigmoid-sgd"] * 3
+    assert chosen.settings()["leaky_relu-2"][-1] == f"optim.learning_rate={chosen.rates['relu']}"
+    kept = rates_module.choose_rates(fold, tmp_path, read_scale("quick"), settings, compose_train_config, 1, "cpu")
+    assert kept.rates == scale.rates
 
 
 def test_unknown_names_are_refused(experiment: Path, tmp_path: Path) -> None:
