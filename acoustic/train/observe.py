@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +19,7 @@ from acoustic.train.board import Board
 from acoustic.train.config import TrainConfig
 from acoustic.train.curves import draw_curves
 from acoustic.train.metrics import Metrics
+from acoustic.train.precision import release_free_memory
 from acoustic.train.probe import finite, next_update, probe_frames, unit_shares
 from acoustic.train.ranks import Ranks
 from acoustic.train.utilisation import make_utilisation
@@ -177,7 +177,7 @@ class Observer:
         """Draw the learning curves anew."""
         if self.ranks.is_first:
             draw_curves(self.metrics.read(), self.exp_dir / "curves.png")
-            gc.collect()  # a picture leaves cycles behind, and memory would creep up until Python finds time for them
+        release_free_memory()
 
 
 def duration(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 
 import torch
@@ -60,9 +61,24 @@ def keep_freed_memory() -> None:
     It would give tens of megabytes of gradients back to the system and ask for them again, which clears every page: a
     tenth of the time of an update of a large network (bfloat16, 4 x 2048 units).
     """
-    if sys.platform != "linux":
-        return
-    library, trim_threshold, mmap_threshold = ctypes.CDLL(None), -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
-    if hasattr(library, "mallopt"):
+    library, trim_threshold, mmap_threshold = _glibc(), -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+    if library is not None:
         library.mallopt(trim_threshold, 1 << 30)
         library.mallopt(mmap_threshold, 1 << 30)
+
+
+def release_free_memory() -> None:
+    """Collect cyclic garbage and give free memory back to the system: after an evaluation, a picture, a checkpoint.
+
+    Without this memory creeps up over thousands of evaluations, by what each leaves behind in other places.
+    """
+    gc.collect()
+    library = _glibc()
+    if library is not None:
+        library.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    """The C library of this process, where it is glibc."""
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None
