@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -15,6 +16,8 @@ from tqdm import tqdm
 from acoustic.errors import DataError
 
 T = TypeVar("T")
+# tqdm's own lock is shared with forked processes: one that is killed while it holds it would stop all others for good.
+tqdm.set_lock(threading.RLock())
 # So many skipped items are named in warnings; the summary counts all.
 MAX_NAMED_SKIPS = 10
 
@@ -25,14 +28,18 @@ def get_logger(name: str) -> logging.Logger:
 
 
 class _BesideBars(logging.StreamHandler[TextIO]):
-    """Writes lines to a terminal so that a progress bar on it stays whole."""
+    """Writes lines so that a progress bar on the same terminal stays whole."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line."""
         try:
-            tqdm.write(self.format(record), file=self.stream)
-        except OSError:
+            if self.stream.isatty():
+                tqdm.write(self.format(record), file=self.stream)
+                return
+        except (OSError, ValueError):
             self.handleError(record)
+            return
+        super().emit(record)
 
 
 def set_up(level: int = logging.INFO, file: str | Path | None = None) -> None:

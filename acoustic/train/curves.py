@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +85,7 @@ def _figure() -> Any:
         axis.set_xlabel("epoch")
         axis.grid(alpha=0.3)
     return figure
+
+
+# Fonts are read from their files as they are needed, at a position that a forked process shares with its parent.
+os.register_at_fork(after_in_child=_figure.cache_clear)

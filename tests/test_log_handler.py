@@ -1,0 +1,30 @@
+"""Log lines beside progress bars, in one process and in several."""
+
+import io
+import logging
+import os
+import signal
+
+from tqdm import tqdm
+
+from acoustic import log
+
+
+def test_a_closed_stream_stops_nobody(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    log.set_up()
+    stream.close()
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    log.get_logger("test").warning("nobody reads this")
+    for handler in list(logging.getLogger("acoustic").handlers):
+        logging.getLogger("acoustic").removeHandler(handler)
+
+
+def test_a_process_killed_while_it_writes_stops_nobody():
+    pid = os.fork()
+    if pid == 0:
+        with tqdm.get_lock():
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    log.bar(1, "still here", "x").close()
