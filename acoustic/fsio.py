@@ -10,13 +10,12 @@ import contextlib
 import ctypes
 import errno
 import fcntl
-import glob
 import hashlib
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -160,12 +159,14 @@ def _held(path: Path) -> Iterator[bool]:
 def remove_abandoned(path: str | Path) -> None:
     """Remove what killed processes left of unfinished files and folders that were to be called `path`."""
     path = Path(path)
-    _remove_free(path.parent.glob(f".{glob.escape(path.name)}.*.tmp"))
+    _remove_free(path.parent, f".{path.name}.")
 
 
-def _remove_free(items: Iterable[Path]) -> None:
-    """Remove the unfinished outputs among `items` that no process works on any more."""
-    for item in items:
+def _remove_free(folder: Path, prefix: str) -> None:
+    """Remove the unfinished outputs in `folder`, of names that begin so, that no process works on any more."""
+    # No glob: Python keeps hundreds of compiled patterns, and names of checkpoints never come again.
+    names = os.listdir(folder) if folder.is_dir() else []
+    for item in [folder / name for name in names if name.startswith(prefix) and name.endswith(".tmp")]:
         with contextlib.suppress(OSError), _held(item) as free:
             if free and item.is_dir():
                 shutil.rmtree(item, ignore_errors=True)
@@ -197,7 +198,7 @@ def sole_owner(folder: str | Path) -> Iterator[None]:
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
                 raise write_failed(path, error) from error
-        _remove_free(path.parent.glob(".*.tmp"))
+        _remove_free(path.parent, ".")
         yield
     finally:
         os.close(fd)

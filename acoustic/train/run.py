@@ -123,13 +123,15 @@ def train(config: TrainConfig, ranks: Ranks | None = None, trainer_class: type[T
     torch.set_deterministic_debug_mode("error" if config.runtime.deterministic else "default")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time
 
-    with fsio.sole_owner(config.exp_dir) if ranks.is_first else contextlib.nullcontext():
-        with Interrupt(at_once=True):
-            with ranks.first_goes_ahead():
-                prepared = prepare(config)
-            trainer = make_trainer(config, prepared, device, dtype, ranks, trainer_class)
-        with spared_from_collection():
-            trainer.run()
+    with (
+        Interrupt(at_once=True),
+        fsio.sole_owner(config.exp_dir) if ranks.is_first else contextlib.nullcontext(),
+        spared_from_collection(),
+    ):
+        with ranks.first_goes_ahead():
+            prepared = prepare(config)
+        trainer = make_trainer(config, prepared, device, dtype, ranks, trainer_class)
+        trainer.run()
         if not ranks.is_first:
             return
         with fsio.atomic_write(final) as file:

@@ -94,8 +94,13 @@ def two_signals(config: TrainConfig, number: signal.Signals, expected: str) -> l
     exp_dir = Path(config.exp_dir)
     log, marker = exp_dir.with_suffix(".log"), exp_dir.with_suffix(".saving")
     pid = fork(lambda: save_slowly(config, marker), log)
-    while not marker.exists():
+    deadline = time.monotonic() + SECONDS_TO_LEAVE
+    while not marker.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
+    if not marker.exists():
+        os.kill(pid, signal.SIGKILL)
+        wait(pid)
+        return [f"{exp_dir.name}: the third update was not saved in {SECONDS_TO_LEAVE:.0f} s\n{log.read_text()}"]
     os.kill(pid, number)
     status = wait(pid, SECONDS_TO_LEAVE)
     faults = [] if status == 143 else [f"{exp_dir.name}: exit status {status} after two signals"]
