@@ -22,7 +22,7 @@ from acoustic.train.checkpoint import Checkpoints
 from acoustic.train.config import TrainConfig
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-SECONDS_TO_LEAVE = 5.0
+SECONDS_TO_LEAVE = 60.0
 
 
 def run(settings: Settings) -> Outcome:
