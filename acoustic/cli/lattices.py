@@ -7,10 +7,10 @@ import contextlib
 
 from acoustic.cli.decode import check_models
 from acoustic.cli.options import add_dataclass_options, dataclass_from_args
-from acoustic.decode.decoder import NoPathError
+from acoustic.decode.decoder import NoPathError, decode_utterances
 from acoustic.decode.graph import read_graph
 from acoustic.decode.jobs import num_cores
-from acoustic.decode.lattices import LatticeDecoder, LatticeOptions, lattices_of_utterances
+from acoustic.decode.lattices import LatticeDecoder, LatticeOptions
 from acoustic.decode.provenance import remove_notes, write_notes
 from acoustic.kaldi.tables import TableWriter, read_table
 from acoustic.kaldi.transitions import TransitionModel
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
         remove_notes(args.lattice_wspecifier)
         writer = stack.enter_context(TableWriter(args.lattice_wspecifier, "lattice"))
         loglikes = read_table(args.loglikes_rspecifier, "matrix")
-        made = stack.enter_context(contextlib.closing(lattices_of_utterances(decoder, loglikes, args.num_jobs)))
+        made = stack.enter_context(contextlib.closing(decode_utterances(decoder, loglikes, args.num_jobs)))
         for utt, length, lattice in progress(made, "lattices"):
             if isinstance(lattice, NoPathError):
                 tally.skip(lattice.reason, utt, lattice.problem)

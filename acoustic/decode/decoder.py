@@ -7,6 +7,7 @@ import math
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from acoustic.decode.search import NoPathError, Result, Search
 from acoustic.errors import DataError
 from acoustic.kaldi.fst import FstArrays
 from acoustic.kaldi.transitions import TransitionModel
+
+Found_co = TypeVar("Found_co", covariant=True)
 
 __all__ = ["Decoder", "DecoderOptions", "NoPathError", "Result", "SearchOptions", "decode_utterances"]
 
@@ -99,12 +102,21 @@ class Decoder:
         return self._search.best_path(loglikes, self.options.acoustic_scale, self.options.allow_partial)
 
 
+class Decodes(Protocol[Found_co]):
+    """What finds something for an utterance: the best words, or a lattice."""
+
+    def decode(self, loglikes: NDArray[np.float32]) -> Found_co:
+        """What is found for loglikes [T, num_pdfs]; NoPathError when there is nothing."""
+        ...
+
+
 def decode_utterances(
-    decoder: Decoder, utterances: Iterable[tuple[str, NDArray[np.float32]]], num_jobs: int = 1
-) -> Generator[tuple[str, int, Result | NoPathError], None, None]:
+    decoder: Decodes[Found_co], utterances: Iterable[tuple[str, NDArray[np.float32]]], num_jobs: int = 1
+) -> Generator[tuple[str, int, Found_co | NoPathError], None, None]:
     """Decode utterances in worker processes that share the graph.
 
     Args:
+        decoder: a `Decoder` for words, a `LatticeDecoder` for lattices.
         utterances: (utterance, loglikes) pairs; read as the workers get along.
         num_jobs: how many processes.
 
@@ -115,7 +127,7 @@ def decode_utterances(
         DataError: an utterance's loglikes are of another model, or no numbers.
     """
 
-    def work(item: tuple[str, NDArray[np.float32]]) -> tuple[str, int, Result | NoPathError]:
+    def work(item: tuple[str, NDArray[np.float32]]) -> tuple[str, int, Found_co | NoPathError]:
         utt, loglikes = item
         try:
             return utt, len(loglikes), decoder.decode(loglikes)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from numpy.typing import NDArray
 
 from acoustic.decode.graph import read_graph
 from acoustic.decode.graph_arrays import to_const
-from acoustic.decode.jobs import in_processes
 from acoustic.decode.search import NO_FINAL_STATE, NO_PATH, GraphLabels, NoPathError
 from acoustic.errors import DataError
 from acoustic.kaldi.fst import FstArrays
@@ -104,32 +102,3 @@ def _from_kaldifst(lattice: object) -> Lattice:
             raise DataError("a lattice cannot be written", path=file.name, remedy="free space there or set TMPDIR")
         with open_reader(file.name) as reader:
             return read_lattice(reader)
-
-
-def lattices_of_utterances(
-    decoder: LatticeDecoder, utterances: Iterable[tuple[str, NDArray[np.float32]]], num_jobs: int = 1
-) -> Generator[tuple[str, int, Lattice | NoPathError], None, None]:
-    """Make lattices in worker processes that share the graph.
-
-    Args:
-        decoder: makes them.
-        utterances: (utterance, loglikes) pairs; read as the workers get along.
-        num_jobs: how many processes.
-
-    Yields:
-        For each utterance, in the order given: its name, its number of frames, and the lattice or why there is none.
-
-    Raises:
-        DataError: an utterance's loglikes are of another model, or no numbers.
-    """
-
-    def work(item: tuple[str, NDArray[np.float32]]) -> tuple[str, int, Lattice | NoPathError]:
-        utt, loglikes = item
-        try:
-            return utt, len(loglikes), decoder.decode(loglikes)
-        except NoPathError as error:
-            return utt, len(loglikes), error
-        except DataError as error:
-            raise DataError(error.problem, utt=utt, remedy=error.remedy) from error
-
-    return in_processes(work, utterances, num_jobs)
