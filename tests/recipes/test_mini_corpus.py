@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import make_alignments
@@ -294,12 +295,13 @@ def test_alignments_are_those_of_a_kaldi_monophone_system(small_corpus, tmp_path
     assert np.mean(np.abs(errors)) < 0.005  # half a frame shift, but for phones shorter than three frames
 
 
-def test_speech_does_not_depend_on_the_number_of_processes(tmp_path):
+def test_speech_depends_neither_on_the_number_of_processes_nor_on_the_time_of_day(tmp_path):
     digests = []
     for num_processes in (1, 2):
+        time.sleep(1.0 - time.time() % 1.0)  # espeak-ng seeds its noise with the seconds of the clock
         wav_dir = tmp_path / str(num_processes)
         wav_dir.mkdir()
-        speakers = voices.make_speakers(seed=5)[:3]
+        speakers = [s for s in voices.make_speakers(seed=5) if s.name in ("s01", "s02", "s08")]  # s08 breathes
         jobs = [Job(speaker, 2, wav_dir, np.random.default_rng(0).standard_normal(8000)) for speaker in speakers]
         utterances = [u for of_speaker in speak_all(jobs, num_processes) for u in of_speaker]
         audio = b"".join((wav_dir / f"{u.name}.wav").read_bytes() for u in utterances)

@@ -20,6 +20,7 @@ EVENT_PHONEME = 7
 POS_CHARACTER = 1
 CHARS_UTF8 = 1
 PARAMETER_RATE, PARAMETER_PITCH, PARAMETER_RANGE = 1, 3, 4
+NOISE_SEED = 1
 
 STRESS_MARKS = "ˈˌ"
 
@@ -79,6 +80,8 @@ class Synthesizer:
         )
         if self.sample_rate <= 0:
             raise DataError("espeak-ng cannot be initialised", path=data, remedy="reinstall espeakng-loader")
+        # Breath in a voice is noise, which the library seeds with the time of day.
+        self._library.espeak_ng_SetRandSeed(ctypes.c_long(NOISE_SEED))
         self._chunks: list[NDArray[np.int16]] = []
         self._events: list[PhonemeEvent] = []
         self._callback = _Callback(self._receive)  # a reference must outlive the calls that use it
