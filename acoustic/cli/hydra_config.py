@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -58,9 +59,14 @@ def compose_raw(name: str, overrides: Sequence[str], config_dir: str | None = No
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf_dir().resolve()), version_base=None):
-            return compose(name, overrides=[*overrides, *searched])
+            return compose(name, overrides=[*map(in_full, overrides), *searched])
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_first_lines(error)) from error
+
+
+def in_full(override: str) -> str:
+    """An override whose group is called `async`, a name that Python keeps for itself, under the name of its field."""
+    return re.sub(r"^([+~]*)async\.", r"\1asynchronous.", override)
 
 
 def to_config(raw: DictConfig, kind: type[AnyConfig]) -> AnyConfig:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from acoustic import fsio, log
+from acoustic.asynchronous.trainer import SimulatedTrainer
 from acoustic.cli.hydra_config import compose_train_config, read_yaml, to_yaml
 from acoustic.cli.options import Parser, add_dataclass_options, dataclass_from_args, read_config_option
 from acoustic.errors import ConfigError
 from acoustic.features.fbank import FbankOptions
 from acoustic.train.checkpoint import Checkpoints
-from acoustic.train.config import TrainConfig
+from acoustic.train.config import ELASTIC, TrainConfig
 from acoustic.train.frontend import resolve_features
 from acoustic.train.initial import take_over
 from acoustic.train.loop import Trainer
@@ -27,6 +28,9 @@ EXAMPLE = (
     "    dev.data_dir=data/dev dev.ali_dir=exp/tri3_ali_dev model.hidden_layers=6 model.dropout=0.2"
 )
 
+# Trainers of strategies other than the synchronous one.
+TRAINERS: dict[str, type[Trainer]] = {"async_simulation": SimulatedTrainer}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """hydra's overrides, and where else to look for config groups."""
@@ -38,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
     """Train, or go on where an interrupted run of the same configuration stopped."""
     config = compose_train_config(args.overrides, args.config_dir)
     complete(config)
-    train_as(config)
+    train_as(config, TRAINERS.get(config.train.strategy))
 
 
 def train_as(config: TrainConfig, trainer_class: type[Trainer] | None = None) -> None:
@@ -111,7 +115,8 @@ def with_defaults(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str,
 
 def different_keys(one: object, other: object, prefix: str = "") -> list[str]:
     """The dotted keys under which two nested configurations differ, leaving out where and how fast a run computes."""
-    if prefix in ("exp_dir", "data.cache_dir", "data.num_jobs") or (
+    elastic = (f"asynchronous.{name}" for name in ELASTIC)
+    if prefix in ("exp_dir", "data.cache_dir", "data.num_jobs", *elastic) or (
         prefix.startswith("runtime.") and prefix not in ("runtime.precision", "runtime.deterministic")
     ):
         return []

@@ -73,6 +73,10 @@ class Store(abc.ABC):
         block = Block(batch, 1, batch_size, self.num_frames, rank, world_size)
         return self.order(seed, epoch).index(block.positions(self.device), block.begin, block.end)
 
+    def numbered_batch(self, batch_size: int, seed: int | None, epoch: int, batch: int) -> tuple[Tensor, Tensor]:
+        """One batch, as `batches` gives it, for those that do not take all of them in turn."""
+        return self._gather(self.order(seed, epoch), Block(batch, 1, batch_size, self.num_frames, 0, 1))
+
     def utterances(self, index: Tensor) -> list[str]:
         """The utterance that each of the frames `index` belongs to."""
         return self.cache.utterances_of(index.cpu().numpy())

@@ -10,6 +10,7 @@ from typing import Any
 
 from acoustic.features.config import FrontendConfig
 from acoustic.nn.classifier import ClassifierConfig
+from acoustic.train.asynchronous_config import AsynchronousConfig
 from acoustic.train.average import AverageConfig
 from acoustic.train.guard import GuardConfig
 from acoustic.train.masking import MaskingConfig
@@ -18,6 +19,12 @@ from acoustic.train.pretrain_config import PretrainConfig
 from acoustic.train.ranks import RanksConfig
 from acoustic.train.schedule import ScheduleConfig
 
+STRATEGIES = ("synchronous", "async_sgd", "async_simulation")
+# Of asynchronous SGD: how its processes are run, which a run may be resumed with others of.
+ELASTIC = (
+    "replicas", "shards", "snapshot_seconds", "lease_seconds", "max_restarts", "journal", "listen", "port", "join",
+)  # fmt: skip
+
 
 def as_list(value: Any) -> list[str]:
     """One path, several or none, as a list."""
@@ -25,8 +32,8 @@ def as_list(value: Any) -> list[str]:
 
 
 @dataclass(kw_only=True)
-class TrainData:
-    """Training data: one data directory, its alignments and perhaps fMLLR transforms, or lists of them, pairwise."""
+class AlignedData:
+    """One data directory, its alignments and perhaps fMLLR transforms, or lists of them, pairwise."""
 
     data_dir: Any = None
     ali_dir: Any = None
@@ -40,7 +47,19 @@ class TrainData:
 
 
 @dataclass(kw_only=True)
-class DevData(TrainData):
+class TrainData(AlignedData):
+    """Training data, and how the processes that train on it work together."""
+
+    strategy: str = "synchronous"  # async_sgd: replicas and a parameter server; async_simulation: those in one process
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.strategy not in STRATEGIES:
+            raise ValueError(f"train.strategy={self.strategy!r}: choose {', '.join(STRATEGIES)}")
+
+
+@dataclass(kw_only=True)
+class DevData(AlignedData):
     """Dev data; where none is given, a part of the training data is held out."""
 
     hold_out: str = "speaker"  # whole speakers, or utterance
@@ -131,6 +150,7 @@ class TrainConfig:
     average: AverageConfig = field(default_factory=AverageConfig)
     guard: GuardConfig = field(default_factory=GuardConfig)
     ranks: RanksConfig = field(default_factory=RanksConfig)
+    asynchronous: AsynchronousConfig = field(default_factory=AsynchronousConfig)
     data: DataConfig = field(default_factory=DataConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
@@ -154,6 +174,11 @@ class TrainConfig:
         values = self.to_dict()
         del values["exp_dir"], values["init_from"], values["data"]["cache_dir"], values["data"]["num_jobs"]
         values["runtime"] = {key: values["runtime"][key] for key in ("precision", "deterministic")}
+        if self.train.strategy == "synchronous":
+            del values["asynchronous"], values["train"]["strategy"]
+        elif self.train.strategy == "async_sgd":
+            for name in (*ELASTIC, "delays"):
+                del values["asynchronous"][name]
         return values
 
     def fingerprint(self) -> str:

@@ -96,15 +96,19 @@ class Trainer:
         with self.interrupt:
             while not self.position.finished:
                 start, first_step = time.monotonic(), self.position.step
-                for inputs, targets in self.interval_batches():
-                    self.update(inputs, targets)
-                    if self.rising.window_is_full():
-                        self.end_window()
-                    self.leave_or_save()
+                self.run_interval()
                 self.stop_if_bad()
                 self.end_interval(time.monotonic() - start, self.position.step - first_step)
         self.restore(self.checkpoints.load(self.position.best_step), weights_only=True)
         self.classifier.load_state_dict(self.average.network.state_dict())
+
+    def run_interval(self) -> None:
+        """Train to the next dev evaluation."""
+        for inputs, targets in self.interval_batches():
+            self.update(inputs, targets)
+            if self.rising.window_is_full():
+                self.end_window()
+            self.leave_or_save()
 
     def update(self, inputs: Tensor, targets: Tensor) -> None:
         """One update from network inputs [B, input_dim] and pdf ids [B]."""
@@ -148,10 +152,8 @@ class Trainer:
     def interval_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches from where the run stands to the next dev evaluation."""
         self.classifier.train()
-        config, position = self.config, self.position
-        epoch, part = divmod(position.interval, config.schedule.evals_per_epoch)
-        first = position.step - epoch * self.steps_per_epoch
-        end = -(-self.steps_per_epoch * (part + 1) // config.schedule.evals_per_epoch)
+        config = self.config
+        epoch, first, end = self.position.interval_batches(self.steps_per_epoch, config.schedule.evals_per_epoch)
         batches = self.train_store.batches(
             self.batch_size, seed=config.seed, epoch=epoch, first_batch=first, end_batch=end,
             workers=config.runtime.workers, rank=self.ranks.rank, world_size=self.ranks.world_size,
@@ -167,8 +169,7 @@ class Trainer:
     def average_ranks(self) -> None:
         """Give all ranks the mean of their weights and of all that goes with them."""
         states = [self.classifier.state_dict(), *self.optimizer.state_dict()["state"].values()]
-        if self.average.network is not self.classifier:
-            states.append(self.average.network.state_dict())
+        states += [self.average.network.state_dict()] if self.average.network is not self.classifier else []
         self.ranks.mean(value for state in states for value in state.values() if isinstance(value, Tensor))
 
     def totals_of_ranks(self) -> Tensor:
@@ -221,9 +222,7 @@ class Trainer:
             "dev_accuracy": dev_accuracy,
             "accepted": verdict.accepted and not diverged,
             "probe": probe,
-        }
-        if diverged:
-            record["rolled_back_to"] = position.best_step
+        } | ({"rolled_back_to": position.best_step} if diverged else {})
         num_frames = num_steps * self.train_store.num_frames / self.steps_per_epoch
         self.observer.end_interval(record, seconds, num_steps, num_frames)
         self.save()

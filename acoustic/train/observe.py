@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from acoustic.train.ranks import Ranks
 from acoustic.train.utilisation import make_utilisation
 
 logger = log.get_logger(__name__)
+Item = TypeVar("Item")
 BAR_SECONDS = 2.0  # between looks at the loss, each of which waits for the device
 
 
@@ -68,11 +69,11 @@ class Observer:
 
     def watch(
         self,
-        batches: Iterable[tuple[Tensor, Tensor]],
+        batches: Iterable[Item],
         num_batches: int,
         description: str,
         progress: Callable[[], Progress],
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    ) -> Iterator[Item]:
         """Pass an interval's batches on, telling how it goes and measuring how long they are waited for.
 
         A terminal shows a bar. Log files get a line every `runtime.log_seconds`.

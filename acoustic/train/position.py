@@ -21,3 +21,8 @@ class Position:
     loss_sum: float = 0.0  # over the frames since the interval began [nats]
     num_correct: float = 0.0
     num_frames: int = 0
+
+    def interval_batches(self, steps_per_epoch: int, evals_per_epoch: int) -> tuple[int, int, int]:
+        """The batches from here to the next dev evaluation: their epoch, the first's number in it, the end."""
+        epoch, part = divmod(self.interval, evals_per_epoch)
+        return epoch, self.step - epoch * steps_per_epoch, -(-steps_per_epoch * (part + 1) // evals_per_epoch)

@@ -1,0 +1,1 @@
+"""Asynchronous SGD: replicas, a sharded parameter server, and a simulation of both in one process."""

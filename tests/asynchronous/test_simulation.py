@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from acoustic.asynchronous.dispatch import Dispatcher
+from acoustic.asynchronous.simulation import World, replay
+from acoustic.asynchronous.timeline import FETCH, PUSH, Event, Timeline
+from acoustic.asynchronous.trainer import SimulatedTrainer
+from acoustic.errors import ConfigError
+from acoustic.nn.bundle import load_bundle
+from acoustic.train.asynchronous_config import AsynchronousConfig, DelaysConfig
+from acoustic.train.run import make_trainer, prepare, train
+from tests.train.runs import metrics, same_weights, small_config, train_small
+
+SIMULATION = ("train.strategy=async_simulation", "async.delays.compute_seconds=1")
+OPTIMIZERS = {
+    "sgd": ("optim=sgd_plain",),
+    "momentum": ("optim=momentum", "optim.weight_decay=1e-4", "optim.clip_norm=0.5", "optim.max_norm=1.5"),
+    "adagrad": ("optim=adagrad", "model.dropout=0.2"),
+}
+
+
+def simulate(corpus: Path, exp_dir: Path, *overrides: str):
+    """Train in a simulation, give what final.pt holds."""
+    train(small_config(corpus, exp_dir, *SIMULATION, *overrides), trainer_class=SimulatedTrainer)
+    return load_bundle(exp_dir)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_one_replica_is_plain_training_bit_for_bit(corpus: Path, tmp_path: Path, name: str) -> None:
+    plain = train_small(corpus, tmp_path / "plain", *OPTIMIZERS[name])
+    alone = simulate(corpus, tmp_path / "alone", *OPTIMIZERS[name], "async.replicas=1", "async.shards=2")
+    assert same_weights(plain, alone)
+    for one, other in zip(metrics(tmp_path / "plain"), metrics(tmp_path / "alone"), strict=True):
+        assert {**other, **one} == other and set(other) - set(one) == {"staleness", "lost_pushes", "simulated_seconds"}
+
+
+def test_a_replica_that_fetches_seldom_follows_plain_sgd_by_itself(corpus: Path, tmp_path: Path) -> None:
+    plain = train_small(corpus, tmp_path / "plain", "optim=sgd_plain")
+    seldom = simulate(corpus, tmp_path / "seldom", "optim=sgd_plain", "async.replicas=1", "async.fetch_every=5")
+    assert same_weights(plain, seldom)
+
+
+def test_the_seed_decides_everything_and_replicas_matter(corpus: Path, tmp_path: Path) -> None:
+    first = simulate(corpus, tmp_path / "a", "async.replicas=3", "async.shards=2")
+    again = simulate(corpus, tmp_path / "b", "async.replicas=3", "async.shards=2")
+    alone = simulate(corpus, tmp_path / "c", "async.replicas=1")
+    assert same_weights(first, again) and not same_weights(first, alone)
+    record = metrics(tmp_path / "a")[-1]
+    assert (
+        record["staleness"]["mean"] > 1
+        and record["simulated_seconds"] < metrics(tmp_path / "c")[-1]["simulated_seconds"]
+    )
+    assert metrics(tmp_path / "a") == metrics(tmp_path / "b")
+
+
+def test_bounded_staleness_holds_and_zero_is_plain_training(corpus: Path, tmp_path: Path) -> None:
+    plain = train_small(corpus, tmp_path / "plain", "optim=adagrad")
+    zero = simulate(corpus, tmp_path / "zero", "optim=adagrad", "async.replicas=4", "async.max_staleness=0")
+    assert same_weights(plain, zero)
+    simulate(corpus, tmp_path / "two", "async.replicas=6", "async.max_staleness=2", "async.shards=2")
+    assert max(record["staleness"]["max"] for record in metrics(tmp_path / "two")) == 2
+
+
+def test_a_resumed_simulation_is_the_unbroken_one(corpus: Path, tmp_path: Path) -> None:
+    options = ("async.replicas=3", "async.shards=3", "schedule.max_epochs=3", "optim=adagrad")
+    unbroken = simulate(corpus, tmp_path / "unbroken", *options)
+    config = small_config(corpus, tmp_path / "broken", *SIMULATION, *options)
+    trainer = make_trainer(config, prepare(config), torch.device("cpu"), torch.float32, None, SimulatedTrainer)
+    trainer.resume_or_start()
+    trainer.run_interval()
+    trainer.end_interval(1.0, 1)
+    train(config, trainer_class=SimulatedTrainer)
+    assert same_weights(unbroken, load_bundle(tmp_path / "broken"))
+    assert metrics(tmp_path / "unbroken") == metrics(tmp_path / "broken")
+
+
+def test_a_replay_of_what_shards_did_gives_their_weights(corpus: Path, tmp_path: Path) -> None:
+    config = small_config(
+        corpus, tmp_path, *SIMULATION, "async.replicas=4", "async.shards=2", "async.half_gradients=true",
+        "async.fetch_every=3", "async.push_every=2",
+    )  # fmt: skip
+    trainer = make_trainer(config, prepare(config), torch.device("cpu"), torch.float32, None, SimulatedTrainer)
+    assert isinstance(trainer, SimulatedTrainer)
+    again = World(config, trainer.classifier, trainer.train_store, torch.float32)
+    journals: list[list[Event]] = [[], []]
+    run = trainer.simulation.timeline.run
+
+    def noted(dispatcher: Dispatcher):
+        for event in run(dispatcher):
+            if event.kind in (FETCH, PUSH):
+                journals[event.shard].append(event)
+            yield event
+
+    trainer.simulation.timeline.run = noted  # type: ignore[method-assign]
+    trainer.resume_or_start()
+    trainer.run_interval()
+    replay(again, journals)
+    for one, other in zip(again.shards, trainer.shards, strict=True):
+        assert torch.equal(one.flat, other.flat)
+
+
+def test_what_looks_at_all_weights_is_refused(corpus: Path, tmp_path: Path) -> None:
+    for override in ("average=ema", "model.norm=batch", "optim=hessian_free", "async.shards=9"):
+        with pytest.raises(ConfigError):
+            simulate(corpus, tmp_path / override, override)
+
+
+# -- time alone -------------------------------------------------------------------------------------------------------
+
+
+def seconds(num_updates: int, replicas: int, **delays: object) -> float:
+    """How long some updates take."""
+    options = AsynchronousConfig(replicas=replicas, shards=2, delays=DelaysConfig(**delays))
+    timeline = Timeline(options.delays, replicas, options.shards, seed=1)
+    for _ in timeline.run(Dispatcher(options, lambda step: (0.1, 0.0), 0, num_updates)):
+        pass
+    return timeline.seconds
+
+
+def test_time_goes_by_as_the_delays_say() -> None:
+    constant = {"compute": "constant", "compute_seconds": 1.0, "network_seconds": 0.25}
+    assert seconds(10, 1, **constant) == pytest.approx(10 * 2.0)  # two messages there and back, and the gradient
+    assert seconds(10, 5, **constant) == pytest.approx(2 * 2.0)
+    assert seconds(10, 1, **constant, apply_seconds=0.5, fetch_seconds=0.25) == pytest.approx(10 * 2.75)
+    saturated = seconds(1000, 100, **constant, apply_seconds=0.5)
+    assert saturated == pytest.approx(1000 * 0.5, rel=0.04)  # a shard applies one push at a time
+    assert seconds(100, 4, compute="constant", network_seconds=0.0, cores=2) == pytest.approx(50.0)
+    slow = dataclasses.asdict(DelaysConfig(compute="stragglers", network_seconds=0.0, straggler_share=0.5))
+    assert seconds(110, 2, **slow) == pytest.approx(100.0)  # one replica does ten while the other does one
+    assert seconds(2000, 4, compute="exponential", network_seconds=0.0) == pytest.approx(500.0, rel=0.1)
