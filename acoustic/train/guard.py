@@ -188,6 +188,11 @@ class Interrupt:
         self.requested = False
 
     def __enter__(self) -> Interrupt:
+        # Python drops an exception that a handler raises within a destructor: the flag of an outer block still tells.
+        around = [getattr(signal.getsignal(number), "__self__", None) for number in self.SIGNALS]
+        self.requested |= any(isinstance(outer, Interrupt) and outer.requested for outer in around)
+        if self.requested and self.at_once:
+            raise self.preempted()
         self.previous = {number: signal.signal(number, self._handle) for number in self.SIGNALS}
         return self
 
@@ -200,4 +205,9 @@ class Interrupt:
             os._exit(143)
         self.requested = True
         if self.at_once:
-            raise PreemptedError("asked to stop before the first update; the same command starts again")
+            raise self.preempted()
+
+    @staticmethod
+    def preempted() -> PreemptedError:
+        """What a block that leaves at once raises."""
+        return PreemptedError("asked to stop while no update was under way; the same command goes on")

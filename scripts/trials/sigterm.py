@@ -38,7 +38,7 @@ def run(settings: Settings) -> Outcome:
     faults: list[str] = []
     for number in range(num_signals):
         config = train_config(corpus, settings.folder / f"signal-{number}", **options)
-        moment = generator.uniform(0.2, 0.9) * seconds
+        moment = generator.uniform(0.0, 0.9) * seconds
         faults += one_signal(config, SIGNALS[number % 2], moment, expected)
     for number in SIGNALS:
         config = train_config(corpus, settings.folder / f"twice-{number}", **options)
@@ -53,27 +53,41 @@ def run(settings: Settings) -> Outcome:
 
 
 def one_signal(config: TrainConfig, number: signal.Signals, moment: float, expected: str) -> list[str]:
-    """Send one signal after some seconds; what was wrong."""
+    """Send one signal some seconds after the command began to heed them; what was wrong."""
     exp_dir = Path(config.exp_dir)
-    log, step_file = exp_dir.with_suffix(".log"), exp_dir.with_suffix(".step")
-    pid = fork(lambda: note_step_and_train(config, step_file), log)
+    log, begun, step_file = (exp_dir.with_suffix(suffix) for suffix in (".log", ".begun", ".step"))
+    pid = fork(lambda: note_step_and_train(config, begun, step_file), log)
+    faults = [] if wait_for(begun) else [f"{exp_dir.name}: did not begin"]
     time.sleep(moment)
     os.kill(pid, number)
     status = wait(pid)
-    faults = []
     if step_file.exists():
         arrived, saved = int(step_file.read_text()), newest_step(exp_dir)
         if not arrived <= saved <= arrived + 1:
             faults.append(f"{exp_dir.name}: the signal came at step {arrived}, saved was step {saved}")
-    if status not in (0, 143):  # 0: it had just ended
-        faults.append(f"{exp_dir.name}: exit status {status}")
+    has_ended = status in (0, -number) and (exp_dir / "final.pt").exists()
+    if status != 143 and not has_ended:
+        faults.append(f"{exp_dir.name}: exit status {status}\n{log.read_text()}")
     return faults + resume(config, log, expected)
 
 
-def note_step_and_train(config: TrainConfig, step_file: Path) -> None:
-    """Train, and note at which step a signal arrived."""
+def wait_for(path: Path) -> bool:
+    """Wait until a file exists; False when it takes too long."""
+    deadline = time.monotonic() + SECONDS_TO_LEAVE
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return path.exists()
+
+
+def note_step_and_train(config: TrainConfig, begun: Path, step_file: Path) -> None:
+    """Train, note that signals are heeded now, and at which step one arrived."""
     steps = [0]
-    update, handle = loop.Trainer.update, guard.Interrupt._handle
+    update, handle, enter = loop.Trainer.update, guard.Interrupt._handle, guard.Interrupt.__enter__
+
+    def entered(self):  # type: ignore[no-untyped-def]
+        entering = enter(self)
+        begun.touch()
+        return entering
 
     def counted(self, inputs, targets):  # type: ignore[no-untyped-def]
         steps[0] = self.position.step
@@ -86,6 +100,7 @@ def note_step_and_train(config: TrainConfig, step_file: Path) -> None:
         handle(self, number, frame)
 
     loop.Trainer.update, guard.Interrupt._handle = counted, noted  # type: ignore[method-assign]
+    guard.Interrupt.__enter__ = entered  # type: ignore[method-assign]
     train_here(config)
 
 
@@ -94,10 +109,7 @@ def two_signals(config: TrainConfig, number: signal.Signals, expected: str) -> l
     exp_dir = Path(config.exp_dir)
     log, marker = exp_dir.with_suffix(".log"), exp_dir.with_suffix(".saving")
     pid = fork(lambda: save_slowly(config, marker), log)
-    deadline = time.monotonic() + SECONDS_TO_LEAVE
-    while not marker.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    if not marker.exists():
+    if not wait_for(marker):
         os.kill(pid, signal.SIGKILL)
         wait(pid)
         return [f"{exp_dir.name}: the third update was not saved in {SECONDS_TO_LEAVE:.0f} s\n{log.read_text()}"]

@@ -4,10 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
 
+from acoustic.errors import PreemptedError
 from acoustic.train.guard import Interrupt, NonFinite
 from acoustic.train.optim import OptimConfig, make_optimizer
 
@@ -47,6 +49,25 @@ def test_first_signal_asks(number):
         os.kill(os.getpid(), number)
         assert interrupt.requested
     assert signal.getsignal(number) == before
+
+
+class AsksWhenItGoes:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)  # the handler runs here, and Python drops what it raises
+
+
+def test_a_signal_within_a_destructor_is_not_forgotten(monkeypatch):
+    dropped = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda told: dropped.append(told.exc_type))
+    with Interrupt(at_once=True):
+        leaving = AsksWhenItGoes()
+        del leaving
+        assert dropped == [PreemptedError]
+        with pytest.raises(PreemptedError), Interrupt(at_once=True):
+            raise AssertionError("not reached")
+        with Interrupt() as of_loop:
+            assert of_loop.requested
 
 
 def test_second_signal_leaves_at_once():
