@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from acoustic import fsio, log
+from acoustic.asynchronous.engine import EngineTrainer, join_run
 from acoustic.asynchronous.trainer import SimulatedTrainer
 from acoustic.cli.hydra_config import compose_train_config, read_yaml, to_yaml
 from acoustic.cli.options import Parser, add_dataclass_options, dataclass_from_args, read_config_option
@@ -29,7 +30,7 @@ EXAMPLE = (
 )
 
 # Trainers of strategies other than the synchronous one.
-TRAINERS: dict[str, type[Trainer]] = {"async_simulation": SimulatedTrainer}
+TRAINERS: dict[str, type[Trainer]] = {"async_sgd": EngineTrainer, "async_simulation": SimulatedTrainer}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +43,9 @@ def run(args: argparse.Namespace) -> None:
     """Train, or go on where an interrupted run of the same configuration stopped."""
     config = compose_train_config(args.overrides, args.config_dir)
     complete(config)
+    if config.asynchronous.join is not None:
+        join_run(config)
+        return
     train_as(config, TRAINERS.get(config.train.strategy))
 
 

@@ -82,3 +82,20 @@ def _glibc() -> ctypes.CDLL | None:
     """The C library of this process, where it is glibc."""
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
     return library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None
+
+
+def set_up_torch(device: torch.device, num_threads: int | None, deterministic: bool) -> None:
+    """Set what a process that trains sets once: threads, memory, and whether only reproducible operations are allowed.
+
+    Args:
+        device: where it computes.
+        num_threads: of the CPU; None: torch's own choice.
+        deterministic: as of RuntimeConfig.
+    """
+    if device.type == "cpu":
+        keep_freed_memory()
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
+    # Not torch.use_deterministic_algorithms, which does the same but first imports the compiler, for seconds.
+    torch.set_deterministic_debug_mode("error" if deterministic else "default")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time

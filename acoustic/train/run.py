@@ -27,7 +27,7 @@ from acoustic.train.guard import Interrupt
 from acoustic.train.hessian_free_loop import HessianFreeTrainer
 from acoustic.train.initial import initial_frontend, load_initial_weights
 from acoustic.train.loop import Trainer
-from acoustic.train.precision import choose_device, choose_dtype, keep_freed_memory
+from acoustic.train.precision import choose_device, choose_dtype, set_up_torch
 from acoustic.train.pretrain import pretrain
 from acoustic.train.ranks import Ranks
 
@@ -115,13 +115,7 @@ def train(config: TrainConfig, ranks: Ranks | None = None, trainer_class: type[T
         return
     device = choose_device(config.runtime.device)
     dtype = choose_dtype(config.runtime.precision, device)
-    if device.type == "cpu":
-        keep_freed_memory()
-    if config.runtime.num_threads is not None:
-        torch.set_num_threads(config.runtime.num_threads)
-    # Not torch.use_deterministic_algorithms, which does the same but first imports the compiler, for seconds.
-    torch.set_deterministic_debug_mode("error" if config.runtime.deterministic else "default")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time
+    set_up_torch(device, config.runtime.num_threads, config.runtime.deterministic)
 
     with (
         Interrupt(at_once=True),

@@ -1,0 +1,124 @@
+"""The processes of replicas and shards on this machine: started, watched, replaced, ended."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from acoustic.asynchronous.talk import REPORTS, Control, RunOverError
+from acoustic.errors import TrainingError
+from acoustic.log import get_logger
+
+logger = get_logger(__name__)
+LOOK_SECONDS = 1.0  # between looks at the clock while no process ends
+END_SECONDS = 2.0  # in which a process whose connections broke is known to have ended
+
+
+@dataclass
+class Post:
+    """A place that one process after the other holds.
+
+    Attributes:
+        what: `replica` or `shard`.
+        number: which.
+        process: that holds it now.
+        since: when that was started.
+    """
+
+    what: str
+    number: int
+    process: BaseProcess
+    since: float
+
+
+class Processes:
+    """Those that were started here.
+
+    Args:
+        max_restarts: how many that died are replaced.
+
+    Attributes:
+        num_restarts: how many were.
+    """
+
+    def __init__(self, max_restarts: int) -> None:
+        self.max_restarts, self.num_restarts = max_restarts, 0
+        self.posts: dict[tuple[str, int], Post] = {}
+        self._context: ForkServerContext = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["acoustic.asynchronous.forkserver"])
+        self._ends = threading.Event()
+
+    def start(self, what: str, number: int, work: Callable[..., None], *arguments: Any) -> None:
+        """Have a process do `work(number, *arguments)` at a post."""
+        process = self._context.Process(target=work, args=(number, *arguments), daemon=True)
+        process.start()
+        self.posts[what, number] = Post(what, number, process, time.monotonic())
+        logger.info("%s %d is process %d", what, number, process.pid)
+
+    def watch(self, control: Control) -> None:
+        """Put a look at the clock into the coordinator's queue now and then, and whenever a process ends."""
+
+        def look() -> None:
+            while not self._ends.is_set():
+                started = time.monotonic()
+                wait([post.process.sentinel for post in list(self.posts.values())], LOOK_SECONDS)
+                self._ends.wait(0.05 if time.monotonic() - started < LOOK_SECONDS else 0)
+                try:
+                    control.send(REPORTS, None)
+                except RunOverError:
+                    return
+
+        threading.Thread(target=look, name="acoustic-watch", daemon=True).start()
+
+    def dead(self, *kinds: str) -> list[Post]:
+        """The posts of these kinds whose process was killed. Those that find the run over end with status 0.
+
+        Raises:
+            TrainingError: one ended by itself, or too many were killed already.
+        """
+        found = []
+        for post in self.posts.values():
+            status = post.process.exitcode
+            if not status or post.what not in kinds:
+                continue
+            if status > 0:
+                raise TrainingError(f"{post.what} {post.number} ended with status {status}; its own message says why")
+            self.num_restarts += 1
+            if self.num_restarts > self.max_restarts:
+                raise TrainingError(
+                    f"{post.what} {post.number} was killed, the {self.num_restarts}th process of this run: "
+                    "raise async.max_restarts if the machine is to blame"
+                )
+            logger.warning("%s %d was killed by signal %d and is replaced", post.what, post.number, -status)
+            found.append(post)
+        return found
+
+    def num_left(self) -> int:
+        """Processes that have not found the run over."""
+        return sum(post.process.exitcode != 0 for post in self.posts.values())
+
+    def kill(self, what: str, number: int) -> None:
+        """End a process that does not answer; it counts as dead."""
+        process = self.posts[what, number].process
+        process.kill()
+        process.join(END_SECONDS)
+
+    def wait_for_end(self, what: str, number: int) -> None:
+        """Wait for a process whose connections broke, a little: it may be about to end."""
+        self.posts[what, number].process.join(END_SECONDS)
+
+    def end(self) -> None:
+        """End all."""
+        self._ends.set()
+        for post in self.posts.values():
+            post.process.kill()
+        for post in self.posts.values():
+            post.process.join()
+        self.posts.clear()

@@ -1,0 +1,151 @@
+"""The process of one replica."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from acoustic import log
+from acoustic.asynchronous.arithmetic import Gradient, Replica, to_half
+from acoustic.asynchronous.beginning import Beginning
+from acoustic.asynchronous.dispatch import Lease
+from acoustic.asynchronous.layout import split_layers
+from acoustic.asynchronous.talk import FETCH, PUSH, REPORTS, Control, Pair, PeerGoneError, RunOverError, header, leases
+from acoustic.errors import AcousticError
+from acoustic.train.config import TrainConfig
+from acoustic.train.precision import set_up_torch
+
+
+def run_replica(slot: int | None, host: str, port: int, folder: str, config: TrainConfig) -> None:
+    """Compute gradients until the coordinator has ended.
+
+    Args:
+        slot: number among the replicas that the coordinator has started; None: this one has joined from elsewhere.
+        host, port: of the coordinator's queues.
+        folder: of the run's shared files.
+        config: the whole configuration.
+    """
+    log.set_up(logging.WARNING)
+    try:
+        Worker(slot, Path(folder), config, Control.join(host, port)).run()
+    except RunOverError:
+        os._exit(0)
+    except AcousticError as error:
+        print(f"acoustic: error: replica {slot}: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+class Worker:
+    """A replica with its connections.
+
+    Args:
+        slot, folder, config: as of `run_replica`.
+        control: the coordinator's queues.
+    """
+
+    def __init__(self, slot: int | None, folder: Path, config: TrainConfig, control: Control) -> None:
+        self.slot, self.control, self.name = slot, control, uuid.uuid4().hex
+        beginning = Beginning.read(folder)
+        device = device_of(beginning.device, slot or 0)
+        options = config.asynchronous
+        num_threads = config.runtime.num_threads or max(1, (os.cpu_count() or 1) // options.replicas)
+        set_up_torch(device, num_threads, config.runtime.deterministic)
+        classifier = beginning.classifier().to(device)
+        layouts = split_layers(classifier, options.shards)
+        store = beginning.store(device, config.data)
+        self.half = options.half_gradients
+        self.replica = Replica(config, classifier, store, layouts, beginning.torch_dtype)
+        self.pairs: list[Pair | None] = [None] * len(layouts)
+        self.buffers = [torch.empty(layout.size) for layout in layouts]
+
+    def run(self) -> None:
+        """Ask for work, do it, report.
+
+        Raises:
+            RunOverError: the coordinator has ended.
+        """
+        finished: dict[str, Any] | None = None
+        sender = {"name": self.name, "slot": self.slot, "process": os.getpid()}
+        while True:
+            self.control.send(REPORTS, {"from": sender, "finished": finished})
+            finished = self.work(Lease(**self.control.receive(leases(self.name))))
+
+    def work(self, lease: Lease) -> dict[str, Any]:
+        """One lease; what is to be reported of it."""
+        if lease.fetches:
+            self.fetch(lease)
+        gradient = self.replica.compute(lease)
+        staleness = self.push(lease, gradient) if gradient.bad_step is None else []
+        return {
+            "totals": gradient.totals.tolist(),
+            "num_frames": gradient.num_frames,
+            "bad_step": gradient.bad_step,
+            "staleness": staleness,
+            "was_lost": gradient.bad_step is None and len(staleness) < len(self.pairs),
+        }
+
+    def fetch(self, lease: Lease) -> None:
+        """Take over the parameters of all shards, of those that are replaced meanwhile too."""
+        missing = list(range(len(self.pairs)))
+        while missing:
+            asked = [shard for shard in missing if self.send(shard, header(FETCH, lease))]
+            missing = [shard for shard in missing if shard not in asked or not self.take(shard)]
+
+    def take(self, shard: int) -> bool:
+        """Receive a shard's parameters; whether it sent them."""
+        pair, version = self.pairs[shard], torch.zeros(1, dtype=torch.float64)
+        if pair is None:
+            return False
+        try:
+            pair.receive(version)
+            pair.receive(self.buffers[shard])
+        except PeerGoneError:
+            self.pairs[shard] = None
+            return False
+        self.replica.take(shard, self.buffers[shard], int(version))
+        return True
+
+    def push(self, lease: Lease, gradient: Gradient) -> list[int]:
+        """Send a gradient to all shards. What one that is gone did with it nobody knows: it is not sent again.
+
+        Returns:
+            staleness at each shard that applied it.
+        """
+        asked = []
+        for shard, part in enumerate(gradient.parts):
+            part, scale = to_half(part) if self.half else (part, 0.0)
+            if self.pairs[shard] is not None and self.send(shard, header(PUSH, lease, scale), part):
+                asked.append(shard)
+        staleness = []
+        for shard in asked:
+            pair, version = self.pairs[shard], torch.zeros(1, dtype=torch.float64)
+            try:
+                if pair is not None:
+                    pair.receive(version)
+                    staleness.append(max(0, int(version) - 1 - self.replica.versions[shard]))
+            except PeerGoneError:
+                self.pairs[shard] = None
+        return staleness
+
+    def send(self, shard: int, *tensors: torch.Tensor) -> bool:
+        """Send tensors to a shard, connecting first where there is no pair yet; whether they were sent."""
+        try:
+            pair = self.pairs[shard] or self.control.connect(shard)
+            self.pairs[shard] = pair
+            for tensor in tensors:
+                pair.send(tensor)
+        except PeerGoneError:
+            self.pairs[shard] = None
+            return False
+        return True
+
+
+def device_of(kind: str, number: int) -> torch.device:
+    """The device of a replica; GPUs are taken in turn."""
+    return torch.device("cuda", number % torch.cuda.device_count()) if kind == "cuda" else torch.device(kind)

@@ -1,0 +1,152 @@
+"""The process of one shard of the parameter server."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from acoustic import log
+from acoustic.asynchronous.arithmetic import Shard, from_half
+from acoustic.asynchronous.beginning import Beginning, write_tensors
+from acoustic.asynchronous.dispatch import Lease
+from acoustic.asynchronous.layout import split_layers
+from acoustic.asynchronous.talk import (
+    FETCH,
+    HEADER_SIZE,
+    LOAD,
+    PATIENCE,
+    PUSH,
+    SAVE,
+    Control,
+    Pair,
+    PeerGoneError,
+    RunOverError,
+    connections,
+    lease_in,
+)
+from acoustic.nn.bundle import load_weights_only
+from acoustic.train.config import TrainConfig
+
+
+def snapshot_path(folder: Path, number: int) -> Path:
+    """Where a shard's last snapshot lies."""
+    return folder / f"shard-{number}.pt"
+
+
+def journal_path(folder: Path, number: int) -> Path:
+    """Where a shard writes down what it served."""
+    return folder / f"journal-{number}.jsonl"
+
+
+def run_shard(number: int, host: str, port: int, folder: str, config: TrainConfig) -> None:
+    """Serve until the coordinator has ended.
+
+    Args:
+        number: of the shard.
+        host, port: of the coordinator's queues.
+        folder: of the run's shared files.
+        config: the whole configuration.
+    """
+    log.set_up(logging.WARNING)
+    torch.set_num_threads(1)
+    try:
+        Server(number, Path(folder), config).accept(Control.join(host, port))
+    except RunOverError:
+        os._exit(0)  # threads that still wait for a replica would not let the interpreter end
+
+
+class Server:
+    """A shard and the threads that serve it, one for each process that asks.
+
+    Args:
+        number, folder, config: as of `run_shard`.
+    """
+
+    def __init__(self, number: int, folder: Path, config: TrainConfig) -> None:
+        classifier = Beginning.read(folder).classifier()
+        layout = split_layers(classifier, config.asynchronous.shards)[number]
+        self.shard = Shard(layout, config.optim, classifier)
+        self.number, self.snapshot = number, snapshot_path(folder, number)
+        self.journal = journal_path(folder, number) if config.asynchronous.journal else None
+        self.snapshot_seconds = config.asynchronous.snapshot_seconds
+        self.last_snapshot = time.monotonic()
+        self.lock = threading.Lock()  # around whatever touches the shard
+        self.load()
+
+    def accept(self, control: Control) -> None:
+        """Give every process that asks for it a pair and a thread.
+
+        Raises:
+            RunOverError: the coordinator has ended.
+        """
+        while True:
+            name = control.receive(connections(self.number))
+            threading.Thread(target=self.serve, args=(control.clone(), name), daemon=True).start()
+
+    def serve(self, control: Control, name: str) -> None:
+        """Answer one process until it is gone."""
+        try:
+            pair = Pair(control.store, name, 0)
+            head = torch.zeros(HEADER_SIZE, dtype=torch.float64)
+            while True:
+                self.answer(pair, pair.receive(head, PATIENCE))
+        except PeerGoneError:
+            return
+
+    def answer(self, pair: Pair, head: Tensor) -> None:
+        """Do what one message asks, and answer with the shard's version; a fetch with its parameters too."""
+        kind, scale = int(head[0]), float(head[-1])
+        if kind == FETCH:
+            flat, version = self.fetch(lease_in(head))
+            pair.send(torch.tensor([version], dtype=torch.float64))
+            pair.send(flat)
+            return
+        if kind == PUSH:
+            gradient = torch.empty(self.shard.layout.size, dtype=torch.float16 if scale else torch.float32)
+            pair.receive(gradient)
+            self.push(lease_in(head), from_half(gradient, scale) if scale else gradient)
+        elif kind == SAVE:
+            self.save()
+        elif kind == LOAD:
+            self.load()
+        pair.send(torch.tensor([self.shard.version], dtype=torch.float64))
+
+    def fetch(self, lease: Lease) -> tuple[Tensor, int]:
+        """A copy of the parameters, and their version."""
+        with self.lock:
+            self.note("fetch", lease)
+            return self.shard.flat.clone(), self.shard.version
+
+    def push(self, lease: Lease, gradient: Tensor) -> None:
+        """Apply a gradient; a snapshot now and then."""
+        with self.lock:
+            self.note("push", lease)
+            self.shard.apply(gradient, lease.rate, lease.momentum)
+            is_due = time.monotonic() - self.last_snapshot > self.snapshot_seconds
+            if is_due:
+                self.last_snapshot = time.monotonic()
+        if is_due:
+            self.save()
+
+    def note(self, kind: str, lease: Lease) -> None:
+        """Write an event into the journal, if there is one."""
+        if self.journal is not None:
+            with open(self.journal, "a", encoding="utf-8") as file:
+                file.write(json.dumps([kind, *vars(lease).values()]) + "\n")
+
+    def save(self) -> None:
+        """Write a snapshot. Nobody is served meanwhile: what follows it in time is lost with the process."""
+        with self.lock:
+            write_tensors(self.snapshot, self.shard.state_dict())
+
+    def load(self) -> None:
+        """Go back to the snapshot that is there."""
+        with self.lock:
+            self.shard.load_state_dict(load_weights_only(self.snapshot))

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from acoustic.asynchronous.dispatch import Lease
+from acoustic.asynchronous.engine import EngineTrainer
+from acoustic.asynchronous.shard_process import journal_path
+from acoustic.asynchronous.simulation import World, replay
+from acoustic.asynchronous.timeline import FETCH, Event
+from acoustic.errors import PreemptedError
+from acoustic.nn.bundle import load_bundle
+from acoustic.train.checkpoint import Checkpoints
+from acoustic.train.run import make_trainer, prepare, train
+from tests.train.runs import metrics, same_weights, small_config, train_small
+
+ENGINE = ("train.strategy=async_sgd", "schedule.max_epochs=1", "optim=momentum", "model.dropout=0.2")
+
+
+def train_engine(corpus: Path, exp_dir: Path, *overrides: str):
+    """Train with processes, give what final.pt holds."""
+    train(small_config(corpus, exp_dir, *ENGINE, *overrides), trainer_class=EngineTrainer)
+    return load_bundle(exp_dir)
+
+
+def test_one_replica_is_plain_training_bit_for_bit(corpus: Path, tmp_path: Path) -> None:
+    plain = train_small(corpus, tmp_path / "plain", *ENGINE[1:])
+    alone = train_engine(corpus, tmp_path / "alone", "async.replicas=1", "async.shards=2")
+    assert same_weights(plain, alone)
+    assert not (tmp_path / "alone" / "asynchronous").exists()
+
+
+def read_journal(path: Path) -> list[Event]:
+    """What a shard served."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [Event(0.0, kind, Lease(*values)) for kind, *values in lines]
+
+
+def test_the_simulation_of_the_same_order_gives_the_same_weights(corpus: Path, tmp_path: Path) -> None:
+    options = ("async.replicas=3", "async.shards=2", "async.half_gradients=true", "async.journal=true")
+    train_engine(corpus, tmp_path / "exp", *options)
+    config = small_config(corpus, tmp_path / "exp", *ENGINE, *options)
+    trainer = make_trainer(config, prepare(config), torch.device("cpu"), torch.float32, None, EngineTrainer)
+    world = World(config, trainer.classifier, trainer.train_store, torch.float32)
+    journals = [read_journal(journal_path(tmp_path / "exp" / "asynchronous", shard)) for shard in range(2)]
+    assert any(event.kind == FETCH for event in journals[0])
+    replay(world, journals)
+    state = Checkpoints(tmp_path / "exp" / "checkpoints").load_newest()
+    for shard in world.shards:
+        for name, view in shard.layout.views(shard.flat).items():
+            assert torch.equal(view, state["model"][name])
+
+
+def processes(log: Path, what: str) -> list[int]:
+    """The processes that a run has started, by its log."""
+    return [int(found) for found in re.findall(rf"{what} \d+ is process (\d+)", log.read_text())]
+
+
+def test_killed_processes_are_replaced_and_lose_only_what_was_in_flight(
+    corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    exp_dir = tmp_path / "exp"
+    caplog.set_level("INFO", "acoustic")
+
+    def kill_two() -> None:
+        for what in ("replica", "shard"):
+            while not (found := re.findall(rf"{what} 0 is process (\d+)", caplog.text)):
+                time.sleep(0.01)
+            time.sleep(0.3)
+            os.kill(int(found[0]), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_two)
+    killer.start()
+    train_engine(
+        corpus, exp_dir, "async.replicas=2", "async.shards=2", "schedule.max_epochs=40", "async.snapshot_seconds=0.1"
+    )  # fmt: skip
+    killer.join()
+    assert caplog.text.count("was killed by signal 9 and is replaced") == 2
+    assert len(metrics(exp_dir)) == 40
+    lost = sum(record["lost_pushes"] for record in metrics(exp_dir))
+    assert lost <= 4
+
+
+def test_a_run_asked_to_stop_goes_on_with_other_replicas_and_shards(corpus: Path, tmp_path: Path) -> None:
+    options = ("schedule.max_epochs=200",)
+    threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with pytest.raises(PreemptedError):
+        train_engine(corpus, tmp_path, "async.replicas=2", *options)
+    step = Checkpoints(tmp_path / "checkpoints").load_newest()["position"]["step"]
+    assert step > 0
