@@ -20,24 +20,26 @@ CRITERION_CONFIGS = {
 
 @dataclass(kw_only=True)
 class SequenceTrainData(TrainData):
-    """Training data with the lattices of their utterances, which no criterion but those over lattices needs."""
+    """Training data with what some criteria need of each utterance besides: a lattice, or a training graph."""
 
     lat_dir: Any = None  # with lat.*.gz, lat.scp or lat.ark; as many as there need be
+    graph_dir: Any = None  # with fsts.*.gz, fsts.scp or fsts.ark: for criterion.numerator=graph
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.lat_dir = as_list(self.lat_dir)
+        self.lat_dir, self.graph_dir = as_list(self.lat_dir), as_list(self.graph_dir)
 
 
 @dataclass(kw_only=True)
 class SequenceDevData(DevData):
-    """Dev data with lattices; where no data are given, a part of the training data and lattices is held out."""
+    """Dev data with the same; where no data are given, a part of the training data is held out."""
 
     lat_dir: Any = None
+    graph_dir: Any = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.lat_dir = as_list(self.lat_dir)
+        self.lat_dir, self.graph_dir = as_list(self.lat_dir), as_list(self.graph_dir)
 
 
 @dataclass(kw_only=True)
@@ -61,8 +63,13 @@ class SequenceConfig(TrainConfig):
         if isinstance(self.criterion, LatticeCriterionConfig):
             if self.init_from is None:
                 raise ValueError("init_from=... must be given: the network that the lattices were made with, or a like")
-            if not self.train.lat_dir or (self.dev.data_dir and not self.dev.lat_dir):
-                raise ValueError("train.lat_dir=... must be given, and dev.lat_dir=... with dev.data_dir")
+            self._check_given("lat_dir")
+        elif isinstance(self.criterion, LatticeFreeConfig) and self.criterion.numerator == "graph":
+            self._check_given("graph_dir")
+
+    def _check_given(self, name: str) -> None:
+        if not getattr(self.train, name) or (self.dev.data_dir and not getattr(self.dev, name)):
+            raise ValueError(f"train.{name}=... must be given, and dev.{name}=... with dev.data_dir")
 
 
 def _criterion(values: dict[str, Any]) -> LatticeCriterionConfig | LatticeFreeConfig:

@@ -14,11 +14,11 @@ import numpy as np
 from acoustic.decode.graph import expand_hmms
 from acoustic.decode.graph_hmm import make_h_transducer
 from acoustic.decode.graph_operations import add_self_loops
-from acoustic.kaldi.fst import FstArrays
+from acoustic.kaldi.fst import ARC, FstArrays
 from acoustic.kaldi.transitions import TransitionModel
 from acoustic.kaldi.tree import DecisionTree
 from acoustic.log import get_logger
-from acoustic.sequence.hmm import Hmm, hmm_from_fst
+from acoustic.sequence.hmm import Hmm, emitting_states, hmm_from_fst
 from acoustic.sequence.phone_ngram import PhoneNgram, PhoneNgramOptions
 
 logger = get_logger(__name__)
@@ -45,7 +45,11 @@ def make_denominator(
     Raises:
         DataError: no phones, or phones, tree and model do not belong together.
     """
-    graph = make_denominator_graph(phone_sequences, tree, model, options)
+    return denominator_hmm(make_denominator_graph(phone_sequences, tree, model, options), model)
+
+
+def denominator_hmm(graph: FstArrays, model: TransitionModel) -> Hmm:
+    """The denominator of a graph as `make_denominator_graph` gives it."""
     hmm = start_anywhere(hmm_from_fst(graph, model.pdf_of))
     logger.info("denominator: %d states, %d transitions", hmm.num_states, hmm.num_transitions)
     return hmm
@@ -83,3 +87,26 @@ def start_anywhere(hmm: Hmm, num_frames: int = NUM_INITIAL_FRAMES) -> Hmm:
         moved = np.bincount(hmm.targets, current[hmm.sources] * moving, minlength=hmm.num_states)
         current = moved / moved.sum()
     return replace(hmm, initial=average, final=np.ones(hmm.num_states))
+
+
+def graph_from_anywhere(graph: FstArrays, model: TransitionModel) -> FstArrays:
+    """A graph whose paths and weights are those of its denominator: it begins and ends where that does.
+
+    Kaldi's normalization_fst. A new start state leads to each state of the graph with its initial probability.
+
+    Args:
+        graph: as `make_denominator_graph` gives it.
+        model: the transition model.
+    """
+    initial = start_anywhere(hmm_from_fst(graph, model.pdf_of)).initial
+    _, place, _ = emitting_states(graph, model.pdf_of)
+    probs = np.bincount(place, initial, minlength=graph.num_states)
+    beginnings = np.zeros(np.count_nonzero(probs), ARC)
+    beginnings["nextstate"] = np.flatnonzero(probs)
+    beginnings["weight"] = -np.log(probs[probs > 0])
+    return FstArrays(
+        start=graph.num_states,
+        final=np.append(np.zeros(graph.num_states, np.float32), np.float32(np.inf)),
+        first_arc=np.append(graph.first_arc, graph.num_arcs + len(beginnings)),
+        arcs=np.concatenate([graph.arcs, beginnings]),
+    )

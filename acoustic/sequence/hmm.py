@@ -87,6 +87,29 @@ def sparse_matrix(
         )
 
 
+def emitting_states(
+    fst: FstArrays, pdf_of_label: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The states of the HMM of a graph: START, and one for each (graph state, pdf_id of arcs that enter it).
+
+    Arguments and errors as for `hmm_from_fst`.
+
+    Returns:
+        of each HMM state the pdf_id (of START a 0) and the graph state; of each arc that emits, the HMM state entered.
+    """
+    if fst.num_states == 0 or fst.num_arcs == 0:
+        raise DataError("a graph without paths", remedy="use alignments, tree and model of one experiment")
+    labels = fst.arcs["ilabel"]
+    if labels.max() >= len(pdf_of_label):
+        raise DataError(f"the graph has label {labels.max()}, the model {len(pdf_of_label) - 1} transition_ids")
+    emits = labels != 0
+    num_pdfs = int(pdf_of_label.max()) + 1
+    keys, entered = np.unique(
+        fst.arcs["nextstate"][emits].astype(np.int64) * num_pdfs + pdf_of_label[labels[emits]], return_inverse=True
+    )
+    return np.append(0, keys % num_pdfs), np.append(fst.start, keys // num_pdfs), entered + 1
+
+
 def hmm_from_fst(fst: FstArrays, pdf_of_label: NDArray[np.int32]) -> Hmm:
     """The HMM of a graph whose input labels are transition_ids; epsilons are taken out, parallel paths add up.
 
@@ -99,30 +122,22 @@ def hmm_from_fst(fst: FstArrays, pdf_of_label: NDArray[np.int32]) -> Hmm:
     Raises:
         DataError: no path, a label that is no transition_id, or a cycle of epsilons.
     """
-    if fst.num_states == 0 or fst.num_arcs == 0:
-        raise DataError("a graph without paths", remedy="use alignments, tree and model of one experiment")
-    labels = fst.arcs["ilabel"]
-    if labels.max() >= len(pdf_of_label):
-        raise DataError(f"the graph has label {labels.max()}, the model {len(pdf_of_label) - 1} transition_ids")
-    emits = labels != 0
+    pdf_of, place, entered = emitting_states(fst, pdf_of_label)
+    emits = fst.arcs["ilabel"] != 0
     sources, targets, weights = (
         fst.sources(),
         fst.arcs["nextstate"].astype(np.int64),
         np.exp(-_float64(fst.arcs["weight"])),
     )
-    num_pdfs = int(pdf_of_label.max()) + 1
-    entered, arc_target = np.unique(targets[emits] * num_pdfs + pdf_of_label[labels[emits]], return_inverse=True)
-    place = np.concatenate([[fst.start], entered // num_pdfs])  # the graph state of each HMM state, START first
     num_states, num_places = len(place), fst.num_states
-
     epsilons = sparse_matrix(sources[~emits], targets[~emits], weights[~emits], (num_places, num_places))
     state_to_place = sparse_matrix(np.arange(num_states), place, np.ones(num_states), (num_states, num_places))
-    place_to_state = sparse_matrix(sources[emits], arc_target + 1, weights[emits], (num_places, num_states))
+    place_to_state = sparse_matrix(sources[emits], entered, weights[emits], (num_places, num_states))
     state_to_place = _follow_epsilons(state_to_place, epsilons)
     transitions = (state_to_place @ place_to_state).to_sparse_coo().coalesce()
     final = state_to_place @ torch.from_numpy(np.exp(-_float64(fst.final)))
     return Hmm(
-        pdf_of=np.concatenate([[0], entered % num_pdfs]),
+        pdf_of=pdf_of,
         sources=transitions.indices()[0].numpy(),
         targets=transitions.indices()[1].numpy(),
         probs=transitions.values().numpy(),

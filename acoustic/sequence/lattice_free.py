@@ -17,11 +17,14 @@ from torch.nn.functional import one_hot
 from torch.nn.utils.rnn import pad_sequence
 
 from acoustic.sequence.criteria import Objective, UnusableError
-from acoustic.sequence.forward_backward import ForwardBackward
+from acoustic.sequence.forward_backward import ForwardBackward, Posteriors
 from acoustic.sequence.hmm import Hmm, subsampled
+from acoustic.sequence.numerator import GraphNumerators, log_sums
 from acoustic.sequence.phone_ngram import PhoneNgramOptions
+from acoustic.sequence.prepared import PreparedLattice
 
 CRITERIA = ("lfmmi", "lfsmbr")
+NUMERATORS = ("alignment", "graph")
 DISABLED = -1e10  # loglikes below belong to pdf_ids without training frames: see decode/priors.py
 Scored = tuple[Tensor, Tensor, dict[str, float]]  # value, its derivative by the scaled loglikes, statistics
 
@@ -34,6 +37,7 @@ class LatticeFreeConfig:
     acoustic_scale: float = 0.1  # of the loglikes; 1 for networks trained by LF-MMI from the start
     leaky_coefficient: float = 1e-5  # probability of a jump to any state after a frame
     boost: float = 0.0  # lfmmi: taken off the denominator's scaled loglikes of right frames
+    numerator: str = "alignment"  # lfmmi: alignment, or graph: a training graph's paths near the alignment
     tolerance: int = 0  # frames by which the numerator may leave the alignment's times, at the full rate
     frame_subsampling: int = 1  # 3: every third frame is computed and scored
     output_l2: float = 0.0  # penalty: half of this times the sum of squared loglikes; Kaldi's l2-regularize
@@ -44,6 +48,8 @@ class LatticeFreeConfig:
     def __post_init__(self) -> None:
         if self.name not in CRITERIA:
             raise ValueError(f"criterion.name={self.name!r}: choose one of {', '.join(CRITERIA)}")
+        if self.numerator not in NUMERATORS or (self.numerator == "graph" and self.name != "lfmmi"):
+            raise ValueError(f"criterion.numerator={self.numerator!r}: choose alignment or, for lfmmi, graph")
         if not self.acoustic_scale > 0:
             raise ValueError("criterion.acoustic_scale must be positive")
         if not 0 <= self.leaky_coefficient < 1:
@@ -67,10 +73,12 @@ class Supervision:
     Attributes:
         pdfs: int64 [num_frames], the pdf_id of each scored frame of the alignment.
         allowed: int64 [num_frames, 2 tolerance + 1], the pdf_ids that the numerator's paths may emit there.
+        lattice: the numerator, where it is of a training graph.
     """
 
     pdfs: Tensor
     allowed: Tensor
+    lattice: PreparedLattice | None = None
 
 
 class LatticeFreeCriterion:
@@ -78,8 +86,9 @@ class LatticeFreeCriterion:
 
     The objective of LF-MMI is the log posterior probability of the alignment's paths [nats]: those in the denominator
     graph that emit nothing but what `tolerance` allows, out of all. It is never above zero. Leaks are in both, so that
-    alignments that no HMM makes, such as those of perturbed speed, have paths too. The objective of LF-sMBR is the
-    expected number of frames whose pdf_id is the alignment's.
+    alignments that no HMM makes, such as those of perturbed speed, have paths too. With numerators of training graphs
+    the paths must also be the transcript's, and do not leak. The objective of LF-sMBR is the expected number of frames
+    whose pdf_id is the alignment's.
 
     Args:
         config: which, and its options.
@@ -87,6 +96,7 @@ class LatticeFreeCriterion:
         num_pdfs: of the network.
         alignments: the pdf_ids of each utterance, int64 [num_frames], at the full frame rate, or at the subsampled one
             (as Kaldi's chain tree directories have them; `denominator` is then taken as it is).
+        numerators: makes those of training graphs, if `config` asks for them.
         alignment_subsampling: 1 or `config.frame_subsampling`: the rate of the alignments.
         device: where to compute.
         dtype: to compute in.
@@ -98,6 +108,7 @@ class LatticeFreeCriterion:
         denominator: Hmm,
         num_pdfs: int,
         alignments: Mapping[str, Tensor],
+        numerators: GraphNumerators | None = None,
         alignment_subsampling: int = 1,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
@@ -106,7 +117,7 @@ class LatticeFreeCriterion:
         self.frame_subsampling = config.frame_subsampling
         self.offset = -1.0 if config.name == "lfsmbr" else 0.0
         self.loss_scale = 1.0 / config.acoustic_scale
-        self._alignments = alignments
+        self._alignments, self._numerators = alignments, numerators
         self._step = config.frame_subsampling // alignment_subsampling
         hmm = subsampled(denominator, self._step)
         self._graph = ForwardBackward(hmm, num_pdfs, config.leaky_coefficient, device, dtype)
@@ -119,7 +130,7 @@ class LatticeFreeCriterion:
             num_frames: frames of its features, before subsampling.
 
         Raises:
-            UnusableError: no alignment, or one of another length.
+            UnusableError: no alignment, or one of another length; no path of a training graph.
         """
         if utt not in self._alignments:
             raise UnusableError("no_alignment")
@@ -129,7 +140,9 @@ class LatticeFreeCriterion:
             raise UnusableError("length_mismatch", f"{num_frames} frames, alignment of {len(pdfs)}")
         tolerance = self.config.tolerance
         around = torch.arange(-tolerance, tolerance + 1) + self._step * torch.arange(needed).unsqueeze(1)
-        return Supervision(pdfs[:: self._step], pdfs[around.clamp(0, len(pdfs) - 1)])
+        allowed = pdfs[around.clamp(0, len(pdfs) - 1)]
+        lattice = self._numerators.lattice(utt, allowed) if self._numerators else None
+        return Supervision(pdfs[:: self._step], allowed, lattice)
 
     def __call__(self, loglikes: Tensor, supervisions: Sequence[Supervision]) -> Objective:
         """Score some utterances; arguments as for Criterion."""
@@ -147,9 +160,7 @@ class LatticeFreeCriterion:
         return Objective(objective, len(loglikes), statistics)
 
     def _mmi(self, scaled: Tensor, lengths: Tensor, supervisions: Sequence[Supervision]) -> Scored:
-        allowed = torch.zeros_like(scaled, dtype=torch.bool)
-        allowed.scatter_(2, pad_sequence([s.allowed for s in supervisions]).to(scaled.device), value=True)
-        numerator = self._graph(scaled.masked_fill(~allowed, -torch.inf), lengths)
+        numerator = self._numerator(scaled, lengths, supervisions)
         if self.config.boost > 0:
             scaled = scaled - self.config.boost * self._targets(supervisions, scaled)
         denominator = self._graph(scaled, lengths)
@@ -157,6 +168,14 @@ class LatticeFreeCriterion:
         value = torch.where(usable, numerator.log_likelihood - denominator.log_likelihood, 0.0).sum()
         gradient = (numerator.pdf_posteriors - denominator.pdf_posteriors) * usable.unsqueeze(1)
         return value, gradient, {"utterances_without_path": float((~usable).sum())}
+
+    def _numerator(self, scaled: Tensor, lengths: Tensor, supervisions: Sequence[Supervision]) -> Posteriors:
+        lattices = [supervision.lattice for supervision in supervisions if supervision.lattice]
+        if lattices:
+            return log_sums(lattices, scaled, lengths)
+        allowed = torch.zeros_like(scaled, dtype=torch.bool)
+        allowed.scatter_(2, pad_sequence([s.allowed for s in supervisions]).to(scaled.device), value=True)
+        return self._graph(scaled.masked_fill(~allowed, -torch.inf), lengths)
 
     def _smbr(self, scaled: Tensor, lengths: Tensor, supervisions: Sequence[Supervision]) -> Scored:
         found = self._graph.expected_accuracy(scaled, lengths, self._targets(supervisions, scaled))

@@ -15,9 +15,10 @@ from acoustic.kaldi.tree import DecisionTree
 from acoustic.log import Tally
 from acoustic.sequence.config import SequenceConfig
 from acoustic.sequence.criteria import Criterion, UnusableError
-from acoustic.sequence.denominator import make_denominator
+from acoustic.sequence.denominator import denominator_hmm, make_denominator_graph
 from acoustic.sequence.lattice_criteria import LatticeCriterion, LatticeCriterionConfig
 from acoustic.sequence.lattice_free import LatticeFreeConfig, LatticeFreeCriterion
+from acoustic.sequence.numerator import GraphNumerators, read_train_graphs
 from acoustic.sequence.prepared import PreparedLattice, read_lattices
 
 logger = log.get_logger(__name__)
@@ -37,7 +38,8 @@ def make_criterion(config: SequenceConfig, train: FramesCache, dev: FramesCache,
     if isinstance(config.criterion, LatticeCriterionConfig):
         return lattice_criterion(config, config.criterion, {*train.ids, *dev.ids})
     ali_dirs = list(dict.fromkeys([*config.train.ali_dir, *config.dev.ali_dir]))
-    return make_lattice_free(config.criterion, ali_dirs, set(train.ids), set(dev.ids), device)
+    graph_dirs = [*config.train.graph_dir, *config.dev.graph_dir]
+    return make_lattice_free(config.criterion, ali_dirs, set(train.ids), set(dev.ids), device, graph_dirs)
 
 
 def lattice_criterion(config: SequenceConfig, criterion: LatticeCriterionConfig, utts: set[str]) -> LatticeCriterion:
@@ -65,17 +67,20 @@ def make_lattice_free(
     train: Collection[str],
     dev: Collection[str],
     device: torch.device,
+    graph_dirs: Sequence[str] = (),
 ) -> LatticeFreeCriterion:
     """A criterion over the denominator graph that is made of the phones of the training utterances.
 
     Args:
         config: which, and its options.
         ali_dirs: alignment directories; tree and model are those of the first.
-        train, dev: the utterances whose alignments are needed; the phone n-gram is estimated on the first.
+        train, dev: the utterances whose alignments are needed; the phone n-gram is estimated on the first, and on both
+            for numerators of training graphs.
         device: where the run computes.
+        graph_dirs: directories of training graphs, for numerators of these.
 
     Raises:
-        DataError: alignments, tree or model are missing or damaged.
+        DataError: alignments, tree, model or training graphs are missing or damaged.
     """
     model, tree = read_model(ali_dirs[0]), DecisionTree.read(Path(ali_dirs[0]) / "tree")
     alignments: dict[str, torch.Tensor] = {}
@@ -85,12 +90,17 @@ def make_lattice_free(
         if utt not in train and utt not in dev:
             continue
         alignments[utt] = torch.from_numpy(to_pdfs(model, utt, alignment)).long()
-        if utt in train:
+        if utt in train or config.numerator == "graph":  # whose numerators must lie in the denominator
             try:
                 phone_sequences.append([phone for phone, _ in split_to_phones(model, utt, alignment)])
                 cut.done()
             except DataError:  # copies at other speeds may lack the frames at which phones end
                 cut.skip("not whole phones", utt)
     logger.info("%s", cut.summary())
-    denominator = make_denominator(phone_sequences, tree, model, config.phone_ngram)
-    return LatticeFreeCriterion(config, denominator, model.num_pdfs, alignments, device=device)
+    graph = make_denominator_graph(phone_sequences, tree, model, config.phone_ngram)
+    numerators = None
+    if config.numerator == "graph":
+        train_graphs = read_train_graphs(graph_dirs, {*train, *dev})
+        numerators = GraphNumerators(graph, model, train_graphs, config.frame_subsampling)
+    denominator = denominator_hmm(graph, model)
+    return LatticeFreeCriterion(config, denominator, model.num_pdfs, alignments, numerators, device=device)

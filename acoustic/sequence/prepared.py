@@ -106,15 +106,27 @@ def read_lattices(lat_dirs: Sequence[str]) -> Iterator[tuple[str, Lattice]]:
         DataError: there are none, or they are damaged.
     """
     for lat_dir in lat_dirs:
-        for rspecifier in _rspecifiers(Path(lat_dir)):
+        for rspecifier in archives_in(Path(lat_dir), "lat", "lattices", "acoustic lattices"):
             yield from read_table(rspecifier, "lattice")
 
 
-def _rspecifiers(lat_dir: Path) -> list[str]:
-    jobs = [path for path in lat_dir.glob("lat.*.gz") if path.name.split(".")[1].isdigit()]
+def archives_in(folder: Path, stem: str, what: str, made_by: str) -> list[str]:
+    """The rspecifiers of `STEM.*.gz` in numeric order, of STEM.scp or of STEM.ark.
+
+    Args:
+        folder: where they are.
+        stem: of their names.
+        what: is in them, and
+        made_by: what makes them, for messages.
+
+    Raises:
+        DataError: there are none.
+    """
+    jobs = [path for path in folder.glob(f"{stem}.*.gz") if path.name.split(".")[1].isdigit()]
     if jobs:
         return [f"ark:{path}" for path in sorted(jobs, key=lambda path: int(path.name.split(".")[1]))]
     for kind in ("scp", "ark"):
-        if (lat_dir / f"lat.{kind}").exists():
-            return [f"{kind}:{lat_dir}/lat.{kind}"]
-    raise DataError("no lattices here (lat.*.gz, lat.scp or lat.ark)", path=lat_dir, remedy="make them first")
+        if (folder / f"{stem}.{kind}").exists():
+            return [f"{kind}:{folder}/{stem}.{kind}"]
+    names = f"{stem}.*.gz, {stem}.scp or {stem}.ark"
+    raise DataError(f"no {what} here ({names})", path=folder, remedy=f"make them first: {made_by}")

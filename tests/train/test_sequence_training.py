@@ -121,6 +121,25 @@ def test_utterances_without_a_lattice_are_counted(
         run(["train-sequence", *arguments(corpus, system, tmp_path / "other", *overrides)])
 
 
+@pytest.mark.parametrize("frame_subsampling", [1, 3])
+def test_lattice_free_with_numerators_of_training_graphs(
+    corpus: Path, system: Path, tmp_path: Path, frame_subsampling: int
+) -> None:
+    lang, model_dir = GOLDEN / "graph" / "lang", GOLDEN / "model" / "mono"
+    overrides = ["criterion=lfmmi", "criterion.numerator=graph", "criterion.tolerance=3", "optim.learning_rate=1e-3",
+                 f"criterion.frame_subsampling={frame_subsampling}"]  # fmt: skip
+    for name in ("train", "dev"):
+        (tmp_path / name).mkdir()
+        run(
+            ["compile-train-graphs", "--num-jobs=1", f"--word-symbol-table={lang}/words.txt", str(model_dir / "tree"),
+             str(model_dir / "final.mdl"), str(lang / "L.fst"), str(GOLDEN / "wav" / "text"), f"ark:{tmp_path}/{name}/fsts.1.gz"]
+        )  # fmt: skip
+        overrides.append(f"{name}.graph_dir={tmp_path}/{name}")
+    run(["train-sequence", *arguments(corpus, system, tmp_path / "exp", *overrides)])
+    losses = [line["train_loss"] for line in metrics(tmp_path / "exp")]
+    assert len(losses) == 3 and losses == sorted(losses, reverse=True) and losses[-1] > 0
+
+
 @pytest.mark.parametrize(
     ("overrides", "problem"),
     [
@@ -131,6 +150,9 @@ def test_utterances_without_a_lattice_are_counted(
         (["train.lat_dir=null"], "lat_dir"),
         (["dev.lat_dir=null"], "lat_dir"),
         (["f_smoothing=1"], "f_smoothing"),
+        (["criterion=lfmmi", "criterion.numerator=graph"], "graph_dir"),
+        (["criterion=lfmmi", "criterion.numerator=words"], "numerator"),
+        (["criterion=lfsmbr", "+criterion.numerator=graph"], "numerator"),
     ],
 )
 def test_configurations_that_make_no_sense_are_refused(overrides: list[str], problem: str) -> None:
