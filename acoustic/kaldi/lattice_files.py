@@ -97,13 +97,13 @@ def _count(reader: ByteReader, count: int, what: str) -> int:
 
 
 def _read_states(reader: ByteReader, start: int, num_states: int, properties: int) -> Lattice:
-    final, parts = [], []
+    final, num_arcs, arcs = [], [], bytearray()
     for _ in range(num_states):
-        graph_cost, acoustic_cost, num_arcs = _STATE.unpack(reader.read(_STATE.size))
+        graph_cost, acoustic_cost, count = _STATE.unpack(reader.read(_STATE.size))
         final.append((graph_cost, acoustic_cost))
-        parts.append(reader.read_array(ARC, _count(reader, num_arcs, "arcs")))
-    arcs = np.concatenate([np.zeros(0, ARC), *parts])
-    return Lattice(start, _costs(final), offsets([len(part) for part in parts]), arcs, properties)
+        num_arcs.append(_count(reader, count, "arcs"))
+        arcs += reader.read(count * ARC.itemsize)
+    return Lattice(start, _costs(final), offsets(num_arcs), np.frombuffer(arcs, ARC), properties)
 
 
 def _read_compact_states(reader: ByteReader, start: int, num_states: int, properties: int) -> CompactLattice:
