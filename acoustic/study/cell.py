@@ -56,8 +56,16 @@ class Cell:
         )  # fmt: skip
 
 
-def run_cell(cell: Cell, scale: Scale, out_dir: Path, compose: Compose, runtime: Sequence[str]) -> Result:
+def run_cell(
+    cell: Cell, scale: Scale, out_dir: Path, compose: Compose, runtime: Sequence[str], decodes: bool = True
+) -> Result:
     """The result of a cell: read if it is there, else trained and measured.
+
+    Args:
+        cell, scale, out_dir: which training, and where.
+        compose: makes a configuration of hydra's overrides.
+        runtime: overrides that say how to compute.
+        decodes: words are recognised and hidden units looked at; otherwise dev loss and accuracy are all that is known.
 
     Raises:
         ConfigError: the result that is there is of another configuration.
@@ -72,7 +80,7 @@ def run_cell(cell: Cell, scale: Scale, out_dir: Path, compose: Compose, runtime:
     start = time.monotonic()
     with only_warnings():
         try:
-            result = measure(cell, scale, config)
+            result = measure(cell, scale, config, decodes)
         except TrainingError as error:
             result = nothing_learnt(cell, config, str(error))
     result = replace(result, seconds=time.monotonic() - start)
@@ -82,8 +90,8 @@ def run_cell(cell: Cell, scale: Scale, out_dir: Path, compose: Compose, runtime:
     return result
 
 
-def measure(cell: Cell, scale: Scale, config: TrainConfig) -> Result:
-    """Train and measure a cell."""
+def measure(cell: Cell, scale: Scale, config: TrainConfig, decodes: bool) -> Result:
+    """Train and measure a cell; `decodes` as of `run_cell`."""
     result = Result(config.fingerprint())
     if cell.setting == "unsupervised":
         return measure_features(config, scale.probe_epochs, scale.rates["probe"], result)
@@ -92,21 +100,30 @@ def measure(cell: Cell, scale: Scale, config: TrainConfig) -> Result:
     records = [record for record in Metrics(exp_dir / "metrics.jsonl").read() if "dev_loss" in record]
     best = min(records, key=lambda record: math.inf if record["dev_loss"] is None else record["dev_loss"])
     seconds = [record["seconds"] for record in Metrics(exp_dir / "speed.jsonl").read() if record["step"]]
-    network = AcousticModel.load(exp_dir, device=config.runtime.device)
-    task = Task(cell.fold.ali_dir, cell.fold.graph_dir)
-    scores = task.score(network, cell.fold.data / "test", task.tune(network, cell.fold.data / "dev"))
     result = replace(
         result,
         dev_losses=[record["dev_loss"] for record in records if record["step"]],
         dev_loss=best["dev_loss"],
         dev_accuracy=best["dev_accuracy"],
+        epoch_seconds=float(np.mean(seconds)),
+    )
+    if not decodes:
+        return result
+    network = AcousticModel.load(exp_dir, device=config.runtime.device)
+    return with_statistics(with_words(result, cell, network), network, cell.fold.cache_dir / "dev")
+
+
+def with_words(result: Result, cell: Cell, network: AcousticModel) -> Result:
+    """The result with word errors on test, scales chosen on dev."""
+    task = Task(cell.fold.ali_dir, cell.fold.graph_dir)
+    scores = task.score(network, cell.fold.data / "test", task.tune(network, cell.fold.data / "dev"))
+    return replace(
+        result,
         wer=scores.wer,
         utts=scores.utts,
         num_words=scores.num_words.tolist(),
         num_errors=scores.num_errors.tolist(),
-        epoch_seconds=float(np.mean(seconds)),
     )
-    return with_statistics(result, network, cell.fold.cache_dir / "dev")
 
 
 def with_statistics(result: Result, network: AcousticModel, dev_cache: Path) -> Result:
@@ -147,4 +164,7 @@ def runtime_overrides(num_jobs: int, num_cores: int, item: int, device: str) -> 
     threads = max(1, num_cores // num_jobs)
     num_gpus = torch.cuda.device_count() if device == "cuda" else 0
     place = f"cuda:{item % num_gpus}" if num_gpus else device
-    return [f"runtime.device={place}", f"runtime.num_threads={threads}", "runtime.keep_checkpoints=2"]
+    return [
+        f"runtime.device={place}", f"runtime.num_threads={threads}", "runtime.keep_checkpoints=2",
+        "runtime.curves=false",
+    ]  # fmt: skip

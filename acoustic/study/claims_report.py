@@ -74,7 +74,8 @@ def describe_scale(scale: Scale) -> str:
     return (
         f"Nets of {scale.width} units a layer, {scale.epochs} epochs, the rate halved after each, minibatch "
         f"{scale.batch_size}, momentum 0.9 unless said otherwise; pre-training {scale.pretrain_epochs:g} epochs a "
-        f"layer; dropout {scale.dropout:g}, of the input {scale.input_dropout:g}; `-deeper` is {scale.deeper} layers, "
+        f"layer, {scale.num_features} units where the features themselves are judged; dropout {scale.dropout:g}, of "
+        f"the input {scale.input_dropout:g}; `-deeper` is {scale.deeper} layers, "
         f"`-deep` {scale.deep}, all without a number {BASE_DEPTH}. Learning rates: {rates}. Seeds: "
         f"{', '.join(map(str, scale.seeds))}. Common to all: `{' '.join(scale.common)}`."
     )

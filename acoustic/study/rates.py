@@ -52,7 +52,7 @@ def choose_rates(
         number, (name, rate) = item
         cell, folder = Cell(fold, CHOSEN_WITH[name], scale.seeds[0]), out_dir / "rates" / f"{name}_{rate:.3g}"
         runtime = runtime_overrides(num_jobs, num_cores(), number, device)
-        return run_cell(cell, with_rates(scale, {name: rate}), folder, compose, runtime).dev_loss
+        return run_cell(cell, with_rates(scale, {name: rate}), folder, compose, runtime, decodes=False).dev_loss
 
     losses: dict[str, dict[float, float]] = {}
     with contextlib.closing(in_processes(run_one, enumerate(tried), num_jobs)) as done:

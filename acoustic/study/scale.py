@@ -18,9 +18,11 @@ class Scale:
     Attributes:
         seeds: of first weights and order.
         width: units of each hidden layer.
+        num_features: of each unsupervised layer under the linear classifiers; the paper has more than inputs.
         epochs: passes over the training data; the rate is halved after each.
         batch_size: frames in an update.
         pretrain_epochs: passes for each layer.
+        pretraining: hydra's overrides of each method of pre-training: rbm, sparse_autoencoder.
         probe_epochs: passes of the linear classifier over unsupervised features.
         dropout, input_dropout: rates where there is dropout.
         deep: layers of the deepest nets, which are also tried at two thirds of it.
@@ -32,9 +34,11 @@ class Scale:
 
     seeds: list[int]
     width: int
+    num_features: int
     epochs: int
     batch_size: int
     pretrain_epochs: float
+    pretraining: dict[str, list[str]]
     probe_epochs: int
     dropout: float
     input_dropout: float
@@ -83,8 +87,9 @@ class Scale:
 
     def overrides(self, setting: str, seed: int) -> list[str]:
         """All overrides of one training but those that name its data."""
+        width = self.num_features if setting == "unsupervised" else self.width
         own = [
-            f"model.hidden_dim={self.width}", f"schedule.max_epochs={self.epochs}",
+            f"model.hidden_dim={width}", f"schedule.max_epochs={self.epochs}",
             f"data.batch_size={self.batch_size}", f"seed={seed}",
         ]  # fmt: skip
         return [*self.common, *self.settings()[setting], *own]
@@ -103,5 +108,5 @@ class Scale:
 
     def _pretrain(self, method: str) -> list[str]:
         epochs = self.pretrain_epochs
-        few = ["pretrain.init_stddev=0.02"] if method == "rbm" else []
-        return [f"pretrain={method}", f"pretrain.epochs={epochs}", f"pretrain.first_epochs={epochs}", *few]
+        own = self.pretraining[method]
+        return [f"pretrain={method}", f"pretrain.epochs={epochs}", f"pretrain.first_epochs={epochs}", *own]

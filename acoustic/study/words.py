@@ -19,8 +19,8 @@ from acoustic.kaldi.symbols import SymbolTable
 from acoustic.kaldi.transitions import TransitionModel
 from acoustic.log import Tally
 
-GRID = Grid((0.06, 0.1, 0.17), (0.0, 1.0))
-SEARCH = SearchOptions(beam=10.0)  # a loop of ten words needs no wider one
+GRID = Grid((0.06, 0.1, 0.17), (0.5,))
+SEARCH = SearchOptions(beam=10.0, min_active=20)  # a loop of ten words needs no more
 
 
 class Task:

@@ -20,6 +20,7 @@ from acoustic.nn.classifier import SenoneClassifier
 from acoustic.train.average import make_average
 from acoustic.train.checkpoint import Checkpoints
 from acoustic.train.config import TrainConfig
+from acoustic.train.draws import seed_draws
 from acoustic.train.guard import Interrupt, NonFinite, RisingLoss, clip_gradients, total_norm
 from acoustic.train.masking import InputMasking
 from acoustic.train.observe import Observer, Progress
@@ -113,7 +114,7 @@ class Trainer:
     def update(self, inputs: Tensor, targets: Tensor) -> None:
         """One update from network inputs [B, input_dim] and pdf ids [B]."""
         step = self.position.step
-        torch.manual_seed(self.ranks.seed(self.config.seed, step))  # masks depend on nothing else
+        seed_draws(self.ranks.seed(self.config.seed, step), self.device)  # masks depend on nothing else
         set_rates(self.optimizer, self.schedule.rate(step), self.config.optim.momentum_at(step))
         loss, totals, num_frames = self.training_loss(self.forward(self.classifier, inputs), targets)
         self.optimizer.zero_grad(set_to_none=True)
@@ -275,7 +276,7 @@ class Trainer:
         inputs, targets = self.train_store.batch(index)
 
         def frame_losses(inputs: Tensor, targets: Tensor) -> Tensor:
-            torch.manual_seed(self.ranks.seed(self.config.seed, step))
+            seed_draws(self.ranks.seed(self.config.seed, step), self.device)
             return functional.cross_entropy(self.forward(self.classifier, inputs).float(), targets, reduction="none")
 
         writes = self.ranks.is_first or self.ranks.average_steps is not None

@@ -175,8 +175,8 @@ class Observer:
             self.board.write(speed, "speed/")
 
     def draw(self) -> None:
-        """Draw the learning curves anew."""
-        if self.ranks.is_first:
+        """Draw the learning curves anew, and give memory back."""
+        if self.ranks.is_first and self.config.runtime.curves:
             draw_curves(self.metrics.read(), self.exp_dir / "curves.png")
         release_free_memory()
 

@@ -23,6 +23,7 @@ from acoustic.errors import CheckpointError, TrainingError
 from acoustic.nn.bundle import load_weights_only
 from acoustic.nn.classifier import SenoneClassifier
 from acoustic.train.config import TrainConfig
+from acoustic.train.draws import seed_draws
 from acoustic.train.guard import NonFinite
 from acoustic.train.optim import OptimConfig, make_optimizer, set_rates
 from acoustic.train.pretrain_config import RBM_UNITS, PretrainConfig
@@ -155,7 +156,7 @@ def train_layer(
     """
     options = config.pretrain
     first_seed = (config.seed << 32) + (1 << 31) + (layer << 26)  # the classifier's updates have the numbers below
-    torch.manual_seed(first_seed)
+    seed_draws(first_seed, store.device)
     trainer = TRAINERS[options.name](options, layer, units, dim, mean_inputs(config, store, units, below))
     guard = NonFinite(store.device)
     per_epoch = store.num_batches(options.batch_size)
@@ -166,7 +167,7 @@ def train_layer(
         total, end = torch.zeros((), dtype=torch.float64, device=store.device), min(per_epoch, num_steps - step)
         batches = store.batches(options.batch_size, config.seed, len(errors), 0, end, workers=config.runtime.workers)
         for inputs, _ in log.progress(batches, f"pre-training layer {layer + 1}", end, "batch"):
-            torch.manual_seed(first_seed + 1 + step)
+            seed_draws(first_seed + 1 + step, store.device)
             error = trainer.update(propagate(inputs, units, below), options.momentum_after(step * options.batch_size))
             guard.update(step, error, torch.nn.utils.get_total_norm(trainer.result))
             if store.device.type == "cpu" or step % GUARD_STEPS == 0:

@@ -97,7 +97,8 @@ def test_every_setting_composes_and_is_needed(size: str) -> None:
     identities = {}
     for setting in scale.settings():
         config = compose_train_config([*scale.overrides(setting, 5), *data])
-        assert config.seed == 5 and set(config.model.widths) == {scale.width}
+        width = scale.num_features if setting == "unsupervised" else scale.width
+        assert config.seed == 5 and set(config.model.widths) == {width}
         identities[setting] = config.fingerprint()
     assert len(set(identities.values())) == len(identities)
     claims = all_claims()
@@ -193,7 +194,7 @@ def test_divergence_counts_as_knowing_nothing(
 def test_rates_are_those_with_the_lowest_dev_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scale, asked = replace(read_scale("quick"), rate_factors=[0.3, 1.0, 3.0]), []
 
-    def made_up_loss(cell: Cell, scale: Scale, *_: object) -> Result:
+    def made_up_loss(cell: Cell, scale: Scale, *_: object, **how: object) -> Result:
         asked.append(cell.setting)
         rates = scale.rates
         return Result("x", dev_loss=abs(math.log(rates["relu"] / 0.06)) + abs(math.log(rates["sgd_sigmoid"] / 2.0)))
