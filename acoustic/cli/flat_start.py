@@ -14,7 +14,7 @@ from acoustic.log import Tally, get_logger, progress
 from acoustic.states.cepstra import gaussian_features
 from acoustic.states.flat_start import FlatStartOptions, Round, flat_start
 
-HELP = "first alignments: equally long states, then rounds of one Gaussian for each pdf (train_mono.sh)"
+HELP = "first alignments: equally long states, then mixtures of Gaussians that grow (train_mono.sh)"
 EXAMPLE = (
     "acoustic flat-start --utt2spk=ark:data/train/utt2spk exp/mono/final.mdl ark:graphs.fsts "
     "scp:data/train/feats.scp exp/mono_ali"
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
     def report(done: Round) -> None:
         last[:] = [done]
         logger.info(
-            f"log-likelihood per frame {done.likelihood:.6g}, "
+            f"{done.num_gauss} Gaussians, log-likelihood per frame {done.likelihood:.6g}, "
             f"{100.0 * done.num_moved / done.num_frames:.2f} % of frames moved to another pdf"
         )
 

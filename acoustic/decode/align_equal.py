@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import zlib
+from collections import deque
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from acoustic.errors import DataError
 from acoustic.kaldi.fst import FstArrays
 
 NUM_TRIES = 10  # for a path short enough; Kaldi's number
+HASH_FACTOR = 7853  # Kaldi's StringHasher
 
 
 def align_equally(graph: FstArrays, utt: str, num_frames: int, seed: int = 0) -> NDArray[np.int32]:
@@ -20,7 +22,7 @@ def align_equally(graph: FstArrays, utt: str, num_frames: int, seed: int = 0) ->
         graph: the utterance's training graph; its self-loops have labels.
         utt: draws of an utterance depend on its name and `seed` alone.
         num_frames: how long the alignment must be.
-        seed: another one gives other paths.
+        seed: 0 draws as Kaldi on Linux does, another one otherwise.
 
     Returns:
         int32 [num_frames].
@@ -28,7 +30,7 @@ def align_equally(graph: FstArrays, utt: str, num_frames: int, seed: int = 0) ->
     Raises:
         DataError: paths are longer than the utterance, or cannot be made as long as it.
     """
-    random = np.random.default_rng([seed, zlib.crc32(utt.encode())])
+    random = c_random(name_hash(utt) + seed)
     if graph.num_states == 0:
         raise DataError("its graph is empty", utt=utt)
     loops = _self_loops(graph)
@@ -52,21 +54,51 @@ def _self_loops(graph: FstArrays) -> NDArray[np.int32]:
     return labels
 
 
-def _draw_path(graph: FstArrays, random: np.random.Generator) -> list[int]:
+def name_hash(utt: str) -> int:
+    """The number that Kaldi makes of an utterance's name to seed its draws (StringHasher), modulo 2^64."""
+    value = 0
+    for byte in utt.encode():
+        value = value * HASH_FACTOR + (byte - 256 if byte > 127 else byte)
+    return value % 2**64
+
+
+def c_random(seed: int) -> Iterator[int]:
+    """What the C library's rand() gives after srand(seed): additive feedback of 31 words, as in glibc.
+
+    Args:
+        seed: only its lowest 32 bits count.
+    """
+    word = (seed + 2**31) % 2**32 - 2**31 or 1
+    words = deque([word], maxlen=31)
+    for _ in range(30):
+        quotient = abs(word) // 127773 * (1 if word > 0 else -1)  # C rounds towards zero
+        word = 16807 * (word - 127773 * quotient) - 2836 * quotient
+        word += 2**31 - 1 if word < 0 else 0
+        words.append(word)
+    words.rotate(-3)
+    num_drawn = 0
+    while True:
+        words.append((words[-31] + words[-3]) % 2**32)
+        num_drawn += 1
+        if num_drawn > 310:  # those before are thrown away
+            yield words[-1] >> 1
+
+
+def _draw_path(graph: FstArrays, random: Iterator[int]) -> list[int]:
     """The arcs of a path from start to end: at each state any arc but self-loops, or the end, with equal chances."""
     arcs: list[int] = []
     state = graph.start
     while True:
-        leaving = [
-            arc
-            for arc in range(graph.first_arc[state], graph.first_arc[state + 1])
-            if graph.arcs["nextstate"][arc] != state
-        ]
-        drawn = int(random.integers(len(leaving) + bool(np.isfinite(graph.final[state]))))
-        if drawn == len(leaving):
+        first, end = int(graph.first_arc[state]), int(graph.first_arc[state + 1])
+        num_choices = end - first + bool(np.isfinite(graph.final[state]))
+        if num_choices == 0:
+            raise DataError("its graph has a state that leads nowhere")
+        arc = first + (next(random) % num_choices if num_choices > 1 else 0)
+        if arc == end:
             return arcs
-        arcs.append(leaving[drawn])
-        state = int(graph.arcs["nextstate"][leaving[drawn]])
+        if graph.arcs["nextstate"][arc] != state:  # a self-loop: draw again
+            arcs.append(arc)
+            state = int(graph.arcs["nextstate"][arc])
 
 
 def _lengthened(utt: str, labels: list[int], loops: list[int], num_frames: int) -> NDArray[np.int32]:

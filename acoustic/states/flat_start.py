@@ -1,8 +1,7 @@
-"""First alignments from nothing but graphs and features: segmental k-means.
+"""First alignments from nothing but graphs and features: mixtures of Gaussians that grow (Kaldi: steps/train_mono.sh).
 
 All states of an utterance begin equally long; then Gaussians are estimated and utterances aligned by them in turn
-(Rabiner, Wilpon and Juang 1986, "A segmental k-means training procedure for connected word recognition"; Kaldi's
-steps/train_mono.sh does so, with mixtures).
+(Rabiner, Wilpon and Juang 1986, "A segmental k-means training procedure for connected word recognition").
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ from acoustic.decode.align import Aligner, AlignOptions, align_utterances
 from acoustic.decode.align_equal import align_equally
 from acoustic.decode.search import NoPathError
 from acoustic.errors import DataError
-from acoustic.kaldi.alignments import count_transitions
+from acoustic.kaldi.alignments import count_transitions, to_pdfs
 from acoustic.kaldi.fst import FstArrays
 from acoustic.kaldi.transitions import TransitionModel
-from acoustic.states.gaussians import estimate
+from acoustic.states.mixtures import RELATIVE_FLOOR, Mixtures
 
 Alignments = dict[str, NDArray[np.int32]]
 
@@ -29,28 +28,43 @@ RETRY_BEAM = 200.0  # Gaussians that know little lead astray: at 40 one utteranc
 
 @dataclass(frozen=True)
 class FlatStartOptions:
-    """Options of `acoustic flat-start`."""
+    """Options of `acoustic flat-start`, with the values of steps/train_mono.sh."""
 
-    num_iters: int = field(default=12, metadata={"help": "rounds of estimating Gaussians and aligning by them"})
-    seed: int = field(default=0, metadata={"help": "of pronunciations and silences in the first alignments"})
+    num_iters: int = field(default=40, metadata={"help": "how often Gaussians are estimated"})
+    num_gauss: int = field(default=1000, metadata={"help": "Gaussians of all pdfs in the end"})
+    seed: int = field(
+        default=0, metadata={"help": "of first alignments and of splits; 0: first alignments are Kaldi's"}
+    )
 
     def __post_init__(self) -> None:
         """ValueError on values that make no sense."""
-        if self.num_iters < 1 or self.seed < 0:
-            raise ValueError("need --num-iters of at least 1 and --seed of at least 0")
+        if self.num_iters < 1 or self.num_gauss < 1 or self.seed < 0:
+            raise ValueError("need --num-iters and --num-gauss of at least 1 and --seed of at least 0")
+
+    def aligns_after(self, iteration: int) -> bool:
+        """Whether utterances are aligned anew after estimation number `iteration`, from 1; after the last, always."""
+        late = iteration > 20 and (iteration - 20) % 3 == 0
+        return iteration <= 10 or (iteration <= 20 and iteration % 2 == 0) or late or iteration == self.num_iters
+
+    def num_gauss_at(self, iteration: int, num_pdfs: int) -> int:
+        """How many Gaussians estimation `iteration`, from 1, ends with; they grow in the first three quarters."""
+        grown = min(1.0, max(0, iteration - 2) / max(1, self.num_iters * 3 // 4))
+        return num_pdfs + round(grown * max(0, self.num_gauss - num_pdfs))
 
 
 @dataclass(frozen=True)
 class Round:
-    """One round.
+    """One alignment of all utterances.
 
     Attributes:
+        num_gauss: Gaussians that it was made with.
         likelihood: log likelihood by frame, acoustic and transitions.
         num_moved: frames whose pdf changed.
         num_frames: of the utterances aligned.
         skipped: utterances without a path, and why.
     """
 
+    num_gauss: int
     likelihood: float
     num_moved: int
     num_frames: int
@@ -96,32 +110,80 @@ def flat_start(
         DataError: no utterance can be aligned; graphs of another model; features that are no numbers.
     """
     alignments, skipped = equal_alignments(graphs, features, options.seed)
-    for _ in range(options.num_iters):
-        gaussians = estimate(model, alignments, features)
+    frames = _Frames({utt: x for utt, x in features.items() if utt not in skipped})
+    mixtures = Mixtures.of_all_frames(frames.values, model.num_pdfs)
+    floor = RELATIVE_FLOOR * mixtures.variances[0]
+    random = np.random.default_rng(options.seed)
+    for iteration in range(1, options.num_iters + 1):
+        counts = mixtures.counted(frames.values, frames.pdfs(model, alignments))
+        mixtures, num_frames = mixtures.reestimated(counts, floor)
+        mixtures = mixtures.grown(options.num_gauss_at(iteration, model.num_pdfs), num_frames, random)
         model = model.reestimated(count_transitions(model, alignments.items()))
-        before, alignments = alignments, {}
-        likelihood, dropped = 0.0, dict(skipped)
-        aligner = Aligner(model, AlignOptions(retry_beam=RETRY_BEAM))
-        utterances = ((utt, graphs[utt], gaussians.loglikes(x)) for utt, x in features.items() if utt not in skipped)
-        for utt, aligned in align_utterances(aligner, utterances, num_jobs):
-            if isinstance(aligned, NoPathError):
-                dropped[utt] = aligned.problem
-                continue
-            alignments[utt] = aligned.path.transition_ids
-            likelihood += aligned.path.likelihood / aligner.options.acoustic_scale
-        if not alignments:
-            raise DataError("no utterance can be aligned", remedy="check transcripts against the lexicon")
-        if report:
-            report(_round(model, likelihood, before, alignments, dropped))
+        if options.aligns_after(iteration):
+            before = alignments
+            alignments, likelihood, dropped = _aligned(model, graphs, frames, mixtures, num_jobs)
+            if report:
+                report(_round(model, mixtures.num_gauss, likelihood, before, alignments, skipped | dropped))
     return model.reestimated(count_transitions(model, alignments.items())), alignments
 
 
+class _Frames:
+    """The frames of all utterances, one after another.
+
+    Attributes:
+        values: [num_frames, dim].
+        of: utterance -> its part of `values`.
+    """
+
+    def __init__(self, features: Mapping[str, NDArray[np.floating]]) -> None:
+        if not features:
+            raise DataError("no utterance can be aligned", remedy="check transcripts against the lexicon")
+        self.values = np.concatenate(list(features.values()))
+        ends = np.cumsum([len(x) for x in features.values()])
+        self.of = dict(zip(features, np.split(self.values, ends[:-1]), strict=True))
+
+    def pdfs(self, model: TransitionModel, alignments: Alignments) -> NDArray[np.int32]:
+        """The pdf of each frame, int32 [num_frames]; -1 in utterances without alignment."""
+        missing = np.full(1, -1, dtype=np.int32)
+        return np.concatenate(
+            [
+                to_pdfs(model, utt, alignments[utt]) if utt in alignments else np.repeat(missing, len(x))
+                for utt, x in self.of.items()
+            ]
+        )
+
+
+def _aligned(
+    model: TransitionModel, graphs: Mapping[str, FstArrays], frames: _Frames, mixtures: Mixtures, num_jobs: int
+) -> tuple[Alignments, float, dict[str, str]]:
+    """Alignments, their log likelihood, and why utterances have none."""
+    aligner = Aligner(model, AlignOptions(retry_beam=RETRY_BEAM))
+    utterances = ((utt, graphs[utt], mixtures.loglikes(x)) for utt, x in frames.of.items())
+    alignments: Alignments = {}
+    dropped: dict[str, str] = {}
+    likelihood = 0.0
+    for utt, aligned in align_utterances(aligner, utterances, num_jobs):
+        if isinstance(aligned, NoPathError):
+            dropped[utt] = aligned.problem
+            continue
+        alignments[utt] = aligned.path.transition_ids
+        likelihood += aligned.path.likelihood / aligner.options.acoustic_scale
+    if not alignments:
+        raise DataError("no utterance can be aligned", remedy="check transcripts against the lexicon")
+    return alignments, likelihood, dropped
+
+
 def _round(
-    model: TransitionModel, likelihood: float, before: Alignments, after: Alignments, skipped: dict[str, str]
+    model: TransitionModel,
+    num_gauss: int,
+    likelihood: float,
+    before: Alignments,
+    after: Alignments,
+    skipped: dict[str, str],
 ) -> Round:
     num_frames = sum(map(len, after.values()))
     num_moved = sum(
         int(np.count_nonzero(model.pdf_of[before[utt]] != model.pdf_of[ids])) if utt in before else len(ids)
         for utt, ids in after.items()
     )
-    return Round(likelihood / num_frames, num_moved, num_frames, skipped)
+    return Round(num_gauss, likelihood / num_frames, num_moved, num_frames, skipped)

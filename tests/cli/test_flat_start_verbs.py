@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import zlib
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from acoustic.cli.main import run
-from acoustic.decode.align_equal import align_equally
+from acoustic.decode.align_equal import align_equally, c_random
 from acoustic.errors import DataError
 from acoustic.kaldi.alignments import split_to_phones
 from acoustic.kaldi.fst import FstArrays, empty_fst
@@ -21,6 +23,21 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 LANG = GOLDEN / "graph" / "lang"
 MONO = GOLDEN / "align" / "mono"
 GRAPHS = f"ark:{MONO / 'graphs.fsts'}"
+
+EQUAL = {  # zlib.crc32 of the transition_ids, as little-endian int32
+    "engb_f2-000": 82513823,
+    "engb_f2-005": 3162959648,
+    "engb_f3-002": 2504518235,
+    "engb_f3-007": 1677531495,
+    "engb_f4-004": 1983189737,
+    "engb_f5-001": 4011940850,
+}
+RAND = {
+    0: [1804289383, 846930886, 1681692777, 1714636915],
+    1: [1804289383, 846930886, 1681692777, 1714636915],
+    12345: [383100999, 858300821, 357768173, 455528251],
+    2**32 - 1: [254925627, 1205188300, 366127624, 1401405153],
+}
 
 
 @pytest.fixture
@@ -67,6 +84,19 @@ def test_draws_depend_on_utterance_and_seed_alone():
     drawn = [align_equally(graph, utt, 300, seed).tolist() for utt in ("a", "b") for seed in range(8)]
     assert drawn[0] == align_equally(graph, "a", 300).tolist()
     assert len({tuple(ids) for ids in drawn}) > 1
+
+
+def test_random_numbers_are_those_of_the_c_library():
+    """The numbers that srand(seed) and rand() of glibc 2.36 gave."""
+    for seed, numbers in RAND.items():
+        assert list(islice(c_random(seed), len(numbers))) == numbers
+
+
+def test_equal_alignments_are_kaldis():
+    """Hashes of what align-equal-compiled wrote for these graphs and lengths."""
+    lengths = {utt: len(ids) for utt, ids in read_table(f"ark:{MONO / 'ali.ark'}", "int_vector")}
+    for utt, graph in read_table(GRAPHS, "fst"):
+        assert zlib.crc32(align_equally(graph, utt, lengths[utt]).astype("<i4").tobytes()) == EQUAL[utt]
 
 
 def test_utterances_that_are_too_short_are_counted(tmp_path, feats):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from acoustic.kaldi.transitions import TransitionModel
 from acoustic.kaldi.tree import DecisionTree
 from acoustic.states.cepstra import cosine_transform, gaussian_features
 from acoustic.states.flat_start import FlatStartOptions, flat_start
-from acoustic.states.gaussians import estimate
+from acoustic.states.mixtures import Mixtures, split_targets
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 MODEL = GOLDEN / "model" / "mono" / "final.mdl"
@@ -44,22 +45,88 @@ def features(model, alignments):
     }
 
 
-def test_gaussians_are_means_and_variances_of_their_frames(model, alignments, features):
-    gaussians = estimate(model, alignments, features)
+@pytest.fixture(scope="module")
+def frames(model, alignments, features):
+    """All frames, [num_frames, 13], and their pdfs."""
     pdfs = np.concatenate([to_pdfs(model, utt, ids) for utt, ids in alignments.items()])
-    frames = np.concatenate([features[utt] for utt in alignments]).astype(np.float64)
-    pdf = int(np.bincount(pdfs).argmax())
-    np.testing.assert_allclose(gaussians.means[pdf], frames[pdfs == pdf].mean(axis=0), rtol=1e-9)
-    np.testing.assert_allclose(
-        gaussians.variances[pdf], np.maximum(frames[pdfs == pdf].var(axis=0), 0.01 * frames.var(axis=0))
-    )
-    unseen = np.flatnonzero(np.bincount(pdfs, minlength=model.num_pdfs) == 0)
-    np.testing.assert_allclose(gaussians.variances[unseen], np.tile(frames.var(axis=0), (len(unseen), 1)))
-    x = frames[:5]
+    return np.concatenate([features[utt] for utt in alignments]), pdfs
+
+
+def test_single_gaussians_are_means_and_variances_of_their_frames(model, frames):
+    x, pdfs = frames
+    start = Mixtures.of_all_frames(x, model.num_pdfs)
+    floor = 0.01 * start.variances[0]
+    mixtures, num_frames = start.reestimated(start.counted(x, pdfs), floor)
+    np.testing.assert_allclose(num_frames, np.bincount(pdfs, minlength=model.num_pdfs))
+    pdf = int(num_frames.argmax())
+    mine = x[pdfs == pdf].astype(np.float64)
+    np.testing.assert_allclose(mixtures.means[pdf], mine.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(mixtures.variances[pdf], np.maximum(mine.var(axis=0), floor), rtol=1e-4)
+    unseen = np.flatnonzero(num_frames == 0)
+    np.testing.assert_allclose(mixtures.variances[unseen], np.tile(x.var(axis=0), (len(unseen), 1)), rtol=1e-4)
     density = -0.5 * (
-        (x[:, None] - gaussians.means) ** 2 / gaussians.variances + np.log(2 * np.pi * gaussians.variances)
+        (x[:5, None] - mixtures.means) ** 2 / mixtures.variances + np.log(2 * np.pi * mixtures.variances)
     ).sum(axis=2)
-    np.testing.assert_allclose(gaussians.loglikes(x), density, rtol=1e-4)
+    np.testing.assert_allclose(mixtures.loglikes(x[:5]), density, rtol=1e-3)
+
+
+def test_gaussians_are_split_in_halves_and_find_two_clusters():
+    random = np.random.default_rng(3)
+    side = random.choice([-4.0, 4.0], size=(4000, 1))
+    x = (np.hstack([side, 0.0 * side]) + random.standard_normal((4000, 2))).astype(np.float32)
+    pdfs = np.repeat(np.array([0, 2], dtype=np.int32), [3960, 40])  # pdf 1 has no frames, pdf 2 too few to split
+    single = Mixtures.of_all_frames(x, 3)
+    floor, num_frames = 0.01 * single.variances[0], single.counted(x, pdfs).frames
+    grown = single.grown(10, num_frames, random)
+    assert grown.first.tolist() == [0, 8, 9, 10] and grown.num_gauss == 10
+    np.testing.assert_allclose(grown.weights[:8] @ grown.means[:8], single.means[0], rtol=1e-6)
+    np.testing.assert_allclose(grown.weights[:8], 0.125)
+    split = single.grown(4, num_frames, random)
+    mixtures = replace(split, means=split.means + np.array([[-1.0, 0.0], [1.0, 0.0], [0.0, 0.0], [0.0, 0.0]]))
+    for _ in range(40):
+        mixtures, num_frames = mixtures.reestimated(mixtures.counted(x, pdfs), floor)
+    np.testing.assert_allclose(mixtures.means[:2, 0], [-4.0, 4.0], atol=0.2)
+    np.testing.assert_allclose(mixtures.variances[:2], 1.0, atol=0.2)
+    np.testing.assert_allclose(np.add.reduceat(mixtures.weights, mixtures.first[:-1]), 1.0)
+    assert mixtures.loglikes(x[:3960])[:, 0].mean() > single.loglikes(x[:3960])[:, 0].mean() + 0.5
+
+
+def test_gaussians_with_too_few_frames_are_dropped_but_for_the_last():
+    x = np.array([[0.0]] * 30 + [[9.0]] * 5, dtype=np.float32)
+    first, ones = np.array([0, 2, 4]), np.ones((4, 1))
+    mixtures = Mixtures(first, np.full(4, 0.5), np.array([[0.0], [9.0], [0.0], [9.0]]), ones)
+    counts = mixtures.counted(x, np.zeros(35, dtype=np.int32))
+    kept, num_frames = mixtures.reestimated(counts, np.array([0.25]))
+    assert kept.first.tolist() == [0, 1, 2] and num_frames.tolist() == [pytest.approx(30.0), 0.0]
+    assert kept.weights.tolist() == [1.0, 1.0] and kept.variances[:, 0].tolist() == [0.25, 1.0]
+
+
+def test_frames_decide_how_many_gaussians_a_pdf_gets():
+    assert split_targets(np.array([10000.0, 10000.0 * 2**4, 0.0]), 6).tolist() == [2, 3, 1]
+    assert split_targets(np.array([70.0, 30.0]), 100).tolist() == [3, 1]
+
+
+def test_features_that_are_no_numbers_are_refused():
+    with pytest.raises(DataError, match="NaN"):
+        Mixtures.of_all_frames(np.full((3, 2), np.nan), 2)
+    with pytest.raises(DataError, match="no frames"):
+        Mixtures.of_all_frames(np.zeros((0, 2)), 2)
+
+
+def test_schedule_is_that_of_train_mono():
+    options = FlatStartOptions()
+    aligned = [iteration for iteration in range(1, 41) if options.aligns_after(iteration)]
+    assert aligned == [*range(1, 11), 12, 14, 16, 18, 20, 23, 26, 29, 32, 35, 38, 40]
+    assert [options.num_gauss_at(iteration, 100) for iteration in (1, 2, 3, 17, 32, 40)] == [
+        100,
+        100,
+        130,
+        550,
+        1000,
+        1000,
+    ]
+    with pytest.raises(ValueError, match="--num-gauss"):
+        FlatStartOptions(num_gauss=0)
 
 
 def test_rounds_find_the_phones_that_made_the_features(model, alignments, features):
@@ -68,7 +135,9 @@ def test_rounds_find_the_phones_that_made_the_features(model, alignments, featur
     many_features = {f"{utt}-{copy}": x for copy in range(3) for utt, x in features.items()}
     many_graphs = {f"{utt}-{copy}": graphs[utt] for copy in range(3) for utt in features}
     start = TransitionModel.from_tree(DecisionTree.read(MODEL.parent / "tree"), model.topology)
-    estimated, found = flat_start(start, many_graphs, many_features, FlatStartOptions(8), report=rounds.append)
+    estimated, found = flat_start(
+        start, many_graphs, many_features, FlatStartOptions(8, num_gauss=200), report=rounds.append
+    )
     likelihoods = [done.likelihood for done in rounds]
     assert likelihoods[-1] > likelihoods[0] and rounds[-1].num_moved < 0.05 * rounds[-1].num_frames
     right = sum(
