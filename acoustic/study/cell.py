@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from acoustic.analysis.zeiler2013 import zero_share
 from acoustic.data.cache import FramesCache
 from acoustic.data.windows import open_store
 from acoustic.decode.forward import AcousticModel
+from acoustic.decode.jobs import num_cores
 from acoustic.errors import ConfigError, TrainingError
 from acoustic.study.folds import Fold
 from acoustic.study.result import Result
@@ -159,9 +161,15 @@ def only_warnings() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def runtime_overrides(num_jobs: int, num_cores: int, item: int, device: str) -> list[str]:
+def num_threads() -> int:
+    """Threads to compute with: this process's cores, or fewer where OMP_NUM_THREADS says so."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return min(num_cores(), int(wanted)) if wanted.isdigit() and int(wanted) else num_cores()
+
+
+def runtime_overrides(num_jobs: int, item: int, device: str) -> list[str]:
     """How a training computes when `num_jobs` go on at a time; GPUs are taken in turn by the number of the item."""
-    threads = max(1, num_cores // num_jobs)
+    threads = max(1, num_threads() // num_jobs)
     num_gpus = torch.cuda.device_count() if device == "cuda" else 0
     place = f"cuda:{item % num_gpus}" if num_gpus else device
     return [

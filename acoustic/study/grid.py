@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acoustic import fsio, log
-from acoustic.decode.jobs import in_processes, num_cores
+from acoustic.decode.jobs import in_processes
 from acoustic.decode.wer_bootstrap import Comparison
 from acoustic.errors import TrainingError
 from acoustic.study.cell import Cell, Compose, only_warnings, run_cell, runtime_overrides
@@ -104,11 +104,11 @@ def run_grid(
         """Features, and the caches that all trainings of the fold share."""
         with only_warnings():
             cell = Cell(prepare_fold(corpus, fold, out_dir), settings[0], scale.seeds[0])
-            prepare(cell.config(scale, out_dir, compose, runtime_overrides(num_jobs, num_cores(), 0, "cpu")))
+            prepare(cell.config(scale, out_dir, compose, runtime_overrides(num_jobs, 0, "cpu")))
 
     def run_one(item: tuple[int, tuple[Scale, Cell]]) -> Result:
         number, (scale, cell) = item
-        return run_cell(cell, scale, out_dir, compose, runtime_overrides(num_jobs, num_cores(), number, device))
+        return run_cell(cell, scale, out_dir, compose, runtime_overrides(num_jobs, number, device))
 
     results = {}
     with fsio.sole_owner(out_dir):

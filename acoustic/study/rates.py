@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from acoustic import fsio, log
-from acoustic.decode.jobs import in_processes, num_cores
+from acoustic.decode.jobs import in_processes
 from acoustic.study.cell import Cell, Compose, run_cell, runtime_overrides
 from acoustic.study.folds import Fold
 from acoustic.study.scale import BASE_DEPTH, Scale
@@ -19,6 +19,8 @@ CHOSEN_WITH = {
     "relu": f"relu-{BASE_DEPTH}",
     "tanh": f"tanh-{BASE_DEPTH}",
     "sigmoid": f"sigmoid-{BASE_DEPTH}",
+    "gaaf_relu": "gaaf_relu",
+    "gaaf_tanh": "gaaf_tanh",
     "sgd_relu": "relu-sgd",
     "sgd_sigmoid": "sigmoid-sgd",
     "adagrad_relu": "relu-adagrad",
@@ -51,7 +53,7 @@ def choose_rates(
     def run_one(item: tuple[int, tuple[str, float]]) -> float:
         number, (name, rate) = item
         cell, folder = Cell(fold, CHOSEN_WITH[name], scale.seeds[0]), out_dir / "rates" / f"{name}_{rate:.3g}"
-        runtime = runtime_overrides(num_jobs, num_cores(), number, device)
+        runtime = runtime_overrides(num_jobs, number, device)
         return run_cell(cell, with_rates(scale, {name: rate}), folder, compose, runtime, decodes=False).dev_loss
 
     losses: dict[str, dict[float, float]] = {}

@@ -26,8 +26,8 @@ class Scale:
         probe_epochs: passes of the linear classifier over unsupervised features.
         dropout, input_dropout: rates where there is dropout.
         deep: layers of the deepest nets, which are also tried at two thirds of it.
-        rates: learning rates. momentum of 0.9: relu (leaky too), tanh, sigmoid; plain SGD: sgd_relu, sgd_sigmoid;
-            Adagrad: adagrad_relu, adagrad_sigmoid; the linear classifier: probe.
+        rates: learning rates. momentum of 0.9: relu (leaky too), tanh, sigmoid, gaaf_relu, gaaf_tanh; plain SGD:
+            sgd_relu, sgd_sigmoid; Adagrad: adagrad_relu, adagrad_sigmoid; the linear classifier: probe.
         rate_factors: multiples of each rate but the probe's that are tried on the first fold (study.rates).
         common: hydra's overrides of every training.
     """
@@ -78,7 +78,7 @@ class Scale:
             found[f"{activation}-dropout"] = [*self._net(activation), *self._dropout()]
             found[f"{activation}-rbm"] = [*self._net(activation), *self._pretrain("rbm")]
             gaaf = "relu" if activation == "relu" else "tanh"
-            found[f"gaaf_{gaaf}"] = [*self._net(gaaf), f"model.activation=gaaf_{gaaf}"]
+            found[f"gaaf_{gaaf}"] = [*self._net(gaaf, rate=f"gaaf_{gaaf}"), f"model.activation=gaaf_{gaaf}"]
         found["relu-1"] = self._net("relu", 1)
         found["relu-dropout-rbm"] = [*found["relu-dropout"], *self._pretrain("rbm")]
         found["relu-autoencoder"] = [*self._net("relu"), *self._pretrain("sparse_autoencoder")]

@@ -17,7 +17,7 @@ from typing import Any
 
 from acoustic import fsio, log
 from acoustic.decode.forward import AcousticModel
-from acoustic.decode.jobs import in_processes, num_cores
+from acoustic.decode.jobs import in_processes
 from acoustic.errors import ConfigError, TrainingError
 from acoustic.kaldi.alignments import read_model
 from acoustic.study.cell import Compose, only_warnings, runtime_overrides
@@ -114,7 +114,7 @@ def tune(search: Search, compose: Compose, num_trials: int, num_jobs: int, devic
         for trial in study.get_trials(states=(states.RUNNING,)):
             study.tell(trial.number, state=states.FAIL)
             study.enqueue_trial(trial.params)
-        runtime = runtime_overrides(num_jobs, num_cores(), 0, device)
+        runtime = runtime_overrides(num_jobs, 0, device)
         first = search.config(compose, None, search.folds[0], [*runtime, "exp_dir=hand-set"])
         start = search.space.from_config(first)
         if start is None:
@@ -129,7 +129,7 @@ def tune(search: Search, compose: Compose, num_trials: int, num_jobs: int, devic
                 prepare(search.config(compose, None, fold, more))
 
         def run_one(item: int) -> str:
-            runtime = runtime_overrides(num_jobs, num_cores(), item, device)
+            runtime = runtime_overrides(num_jobs, item, device)
             return run_trial(search, open_study(search, item), compose, runtime)
 
         for _ in in_processes(prepare_one, search.folds, num_jobs):

@@ -214,3 +214,11 @@ def test_unknown_names_are_refused(experiment: Path, tmp_path: Path) -> None:
     for option in ("--claims=nonsense", "--size=nonsense", "--folds=9", "--seeds=x"):
         with pytest.raises(ConfigError, match=option.split("=")[0]):
             run(["claims", option, str(experiment), str(tmp_path / "x")])
+
+
+def test_threads_are_no_more_than_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cell_module, "num_cores", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert "runtime.num_threads=4" in cell_module.runtime_overrides(2, 0, "cpu")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert "runtime.num_threads=1" in cell_module.runtime_overrides(2, 0, "cpu")
