@@ -12,6 +12,8 @@ import signal
 # Before torch is loaded. Its own words on broken connections are for those who debug it; ours are in the log.
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
 
+import torch._dynamo  # noqa: F401 (which every optimizer loads when it is made, for seconds)
+
 import acoustic.asynchronous.replica_process
 import acoustic.asynchronous.shard_process  # noqa: F401
 

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     if config.asynchronous.join is not None:
         join_run(config)
         return
-    train_as(config, TRAINERS.get(config.train.strategy))
+    train_as(config)
 
 
 def train_as(config: TrainConfig, trainer_class: type[Trainer] | None = None) -> None:
@@ -58,7 +58,7 @@ def train_as(config: TrainConfig, trainer_class: type[Trainer] | None = None) ->
                 log.set_up(file=Path(config.exp_dir) / "train.log")
             else:
                 log.set_up(logging.WARNING)
-        train(config, ranks, trainer_class)
+        train(config, ranks, trainer_class or TRAINERS.get(config.train.strategy))
 
 
 def complete(config: TrainConfig) -> None:

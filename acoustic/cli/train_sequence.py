@@ -6,6 +6,7 @@ import argparse
 
 from acoustic.cli.hydra_config import compose_sequence_config
 from acoustic.cli.train import complete, train_as
+from acoustic.errors import ConfigError
 from acoustic.sequence.trainer import SequenceHessianFreeTrainer, SequenceTrainer
 
 HELP = "train a network further by MMI, boosted MMI, MPE or sMBR over lattices, or lattice-free (hydra overrides)"
@@ -25,6 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Train, or go on where an interrupted run of the same configuration stopped."""
     config = compose_sequence_config(args.overrides, args.config_dir)
+    if config.train.strategy != "synchronous":
+        raise ConfigError(f"train.strategy={config.train.strategy}: sequence training is synchronous")
     complete(config)
     uses_curvature = config.optim.name == "hessian_free"
     train_as(config, SequenceHessianFreeTrainer if uses_curvature else SequenceTrainer)

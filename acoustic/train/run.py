@@ -17,7 +17,7 @@ from acoustic.data.cache import FramesCache
 from acoustic.data.join import JoinOptions, Source, hold_out, source_list
 from acoustic.data.moments import input_moments, lda_stats
 from acoustic.data.windows import open_store
-from acoustic.errors import DataError
+from acoustic.errors import ConfigError, DataError
 from acoustic.features.frontend import Frontend
 from acoustic.nn.bundle import Bundle
 from acoustic.nn.classifier import SenoneClassifier
@@ -101,13 +101,15 @@ def train(config: TrainConfig, ranks: Ranks | None = None, trainer_class: type[T
     Args:
         config: the whole configuration.
         ranks: the processes that train together; rank 0 writes.
-        trainer_class: the loop, by default the one that the optimizer needs.
+        trainer_class: the loop, by default the synchronous one that the optimizer needs.
 
     Raises:
         AcousticError: see the rooms this calls.
     """
     ranks = ranks or Ranks()
     if trainer_class is None:
+        if config.train.strategy != "synchronous":
+            raise ConfigError(f"train.strategy={config.train.strategy}: only `acoustic train` knows how to")
         trainer_class = HessianFreeTrainer if config.optim.name == "hessian_free" else Trainer
     final = Path(config.exp_dir) / "final.pt"
     if final.exists():
