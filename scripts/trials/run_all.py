@@ -20,6 +20,7 @@ import torch
 
 TRIALS = (
     "kill_resume", "sigterm", "interrupt", "faults", "truncate", "fuzz", "nonfinite", "skip_counts", "leakage", "soak",
+    "async_kill",
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import pytest
 FOLDER = Path(__file__).parents[2] / "scripts" / "trials"
 TABLE = {
     "kill_resume", "sigterm", "fuzz", "truncate", "faults", "nonfinite", "skip_counts", "interrupt", "soak", "leakage",
+    "async_kill",
 }  # fmt: skip
 
 
