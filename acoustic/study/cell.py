@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from acoustic import log
 from acoustic.analysis.layers import describe_gradients, run_layers
@@ -23,6 +24,7 @@ from acoustic.data.windows import open_store
 from acoustic.decode.forward import AcousticModel
 from acoustic.decode.jobs import num_cores
 from acoustic.errors import ConfigError, TrainingError
+from acoustic.nn.classifier import SenoneClassifier
 from acoustic.study.folds import Fold
 from acoustic.study.result import Result
 from acoustic.study.scale import Scale
@@ -30,9 +32,11 @@ from acoustic.study.unsupervised import measure_features
 from acoustic.study.words import Task
 from acoustic.train.config import TrainConfig
 from acoustic.train.metrics import Metrics
+from acoustic.train.precision import choose_dtype
 from acoustic.train.run import train
 
 NUM_FRAMES = 4096  # of dev, for the statistics of hidden units
+NUM_PASSES = 30  # of which the fastest counts
 Compose = Callable[[Sequence[str]], TrainConfig]  # hydra's overrides -> a checked configuration
 
 
@@ -112,7 +116,10 @@ def measure(cell: Cell, scale: Scale, config: TrainConfig, decodes: bool) -> Res
     if not decodes:
         return result
     network = AcousticModel.load(exp_dir, device=config.runtime.device)
-    return with_statistics(with_words(result, cell, network), network, cell.fold.cache_dir / "dev")
+    result = with_statistics(with_words(result, cell, network), network, cell.fold.cache_dir / "dev")
+    inputs = torch.randn(config.data.batch_size, network.frontend.input_dim, device=network.device)
+    dtype = choose_dtype(config.runtime.precision, network.device)
+    return replace(result, pass_seconds=pass_seconds(network.classifier, inputs, dtype))
 
 
 def with_words(result: Result, cell: Cell, network: AcousticModel) -> Result:
@@ -140,6 +147,26 @@ def with_statistics(result: Result, network: AcousticModel, dev_cache: Path) -> 
         gradient_information=float(np.mean([layer.trained for layer in gradients])),
         net_variance=float(np.mean([layer.net_variance for layer in gradients])),
     )
+
+
+def pass_seconds(classifier: SenoneClassifier, inputs: Tensor, dtype: torch.dtype) -> float:
+    """The least time of a forward and a backward pass in training [s].
+
+    On a CPU it is that of the process, whatever else runs there.
+    """
+    clock = time.perf_counter if inputs.is_cuda else time.process_time
+    classifier.train()
+    times = []
+    for _ in range(NUM_PASSES):
+        start = clock()
+        with torch.autocast(inputs.device.type, dtype, enabled=dtype != torch.float32):
+            loss = classifier(inputs).float().logsumexp(1).mean()
+        loss.backward()
+        if inputs.is_cuda:
+            torch.cuda.synchronize(inputs.device)
+        times.append(clock() - start)
+    classifier.eval()
+    return min(times)
 
 
 def nothing_learnt(cell: Cell, config: TrainConfig, reason: str) -> Result:

@@ -33,7 +33,7 @@ def made_up(setting: str, fold: int, seed: int) -> Result:
     loss = 1.0 + 0.1 * rng.random()
     return Result(
         "x", [loss + 0.5, loss], loss, 0.6 + 0.1 * rng.random(), 10 + 5 * rng.random(), ["a", "b"], [5, 5],
-        rng.integers(0, 3, 2).tolist(), 1.0 + rng.random(), 0.8, 1e-4 * (1 + rng.random()), rng.random(),
+        rng.integers(0, 3, 2).tolist(), 1.0 + rng.random(), 1e-3, 0.8, 1e-4 * (1 + rng.random()), rng.random(),
         [0.3, 0.4, 0.5, 0.6], 0.5, 0.1,
     )  # fmt: skip
 
@@ -115,7 +115,7 @@ def test_claims_measure_only_the_settings_they_name() -> None:
 
 def test_the_sign_of_each_comparison() -> None:
     bad, good = (
-        Result("x", [2.0, loss], loss, 0.5, 20.0, epoch_seconds=loss, gradient_information=1e-4 / loss,
+        Result("x", [2.0, loss], loss, 0.5, 20.0, pass_seconds=loss, gradient_information=1e-4 / loss,
                net_variance=1 / loss, features_accuracy=[0.1, 0.2, 0.3, 0.4], detector_precision=0.5, zero_share=0.8)
         for loss in (2.0, 1.0)
     )  # fmt: skip
@@ -162,7 +162,13 @@ def test_a_grid_goes_on_where_it_stopped(
     assert len(results) == 6 and all(path.stat().st_mtime_ns == time for path, time in times.items())
     values = {path.parent.name + path.parts[-4]: Result.read(path) for path in results}
     relu, unsupervised = values["relu-4_seed1fold2"], values["unsupervised_seed1fold2"]
-    assert relu.utts and relu.dev_loss < math.log(104) + 1 and 0 < relu.zero_share < 1 and relu.net_variance == 0
+    assert (
+        0 < relu.pass_seconds < relu.seconds
+        and relu.utts
+        and relu.dev_loss < math.log(104) + 1
+        and 0 < relu.zero_share < 1
+        and relu.net_variance == 0
+    )
     assert values["relu-dropout_seed1fold2"].net_variance > 0 and relu.gradient_information > 0
     assert len(unsupervised.features_accuracy) == 4 and max(unsupervised.features_accuracy) > 0.01
     assert not list(out_dir.rglob("checkpoints"))
