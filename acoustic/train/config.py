@@ -111,7 +111,7 @@ class RuntimeConfig:
     keep_checkpoints: int = 3  # the newest, beside the best
     workers: int = 1  # threads that assemble batches ahead; the result does not depend on it
     log_seconds: float = 60.0  # between lines of the log that tell how an epoch goes
-    curves: bool = True  # draw exp_dir/curves.png after each evaluation, which takes a second
+    curves: bool = True  # draw exp_dir/curves.png after each evaluation, in a process beside
     tensorboard: bool = False  # write exp_dir/tensorboard too; needs the extra of that name
 
     def __post_init__(self) -> None:

@@ -1,14 +1,20 @@
-"""The learning curves of a run as one picture, drawn anew after each evaluation from metrics.jsonl."""
+"""The learning curves of a run as one picture, drawn from its metrics.jsonl.
+
+python -m acoustic.train.curves METRICS.jsonl CURVES.png
+"""
 
 from __future__ import annotations
 
-import functools
 import io
-import os
+import sys
 from pathlib import Path
 from typing import Any
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
 from acoustic import fsio
+from acoustic.train.metrics import Metrics
 
 # title, whether the axis is logarithmic, and the lines: label, key of the record, factor. A key with a dot looks into
 # a part of the record; a list there is drawn as one line for each layer.
@@ -27,11 +33,8 @@ MAX_MARKED = 50  # points of a line that are marked
 
 def draw_curves(records: list[dict[str, Any]], path: str | Path) -> None:
     """Draw the records of metrics.jsonl into a PNG, over epochs."""
-    figure = _figure()
+    figure: Any = _new_figure()
     for axis, (_, logarithmic, lines) in zip(figure.axes, PLOTS, strict=True):
-        for line in list(axis.lines):
-            line.remove()
-        axis.set_prop_cycle(None)
         for label, key, factor in lines:
             if label == ":":
                 axis.set_prop_cycle(None)  # the two lines of a layer have one colour
@@ -44,8 +47,6 @@ def draw_curves(records: list[dict[str, Any]], path: str | Path) -> None:
                 )  # fmt: skip
         positive = any(value > 0 for line in axis.lines for value in line.get_ydata())
         axis.set_yscale("log" if logarithmic and positive else "linear")
-        axis.relim()
-        axis.autoscale_view()
         if axis.lines and (lines[0][0] == "train" or lines[0][1].endswith("update_to_weight")):
             axis.legend(fontsize=8)
     buffer = io.BytesIO()
@@ -67,17 +68,8 @@ def _points(records: list[dict[str, Any]], key: str, factor: float) -> list[list
     return list(lines.values())
 
 
-@functools.cache
-def _figure() -> Any:
-    """The one figure of the process.
-
-    It is drawn into again and again, since a new figure each time leaves megabytes that wait long for Python's
-    collection of cyclic garbage.
-    """
-    # Only here, since matplotlib takes longer to import than a small net to train for an epoch.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+def _new_figure() -> Figure:
+    """A figure with the empty plots."""
     figure = Figure(figsize=(12, 6), layout="constrained")
     FigureCanvasAgg(figure)
     for axis, (title, _, _) in zip(figure.subplots(-(-len(PLOTS) // COLUMNS), COLUMNS).flat, PLOTS, strict=True):
@@ -87,5 +79,5 @@ def _figure() -> Any:
     return figure
 
 
-# Fonts are read from their files as they are needed, at a position that a forked process shares with its parent.
-os.register_at_fork(after_in_child=_figure.cache_clear)
+if __name__ == "__main__":
+    draw_curves(Metrics(sys.argv[1]).read(), sys.argv[2])

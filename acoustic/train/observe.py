@@ -15,9 +15,9 @@ from torch import Tensor
 from acoustic import log
 from acoustic.data.batches import Store
 from acoustic.nn.classifier import SenoneClassifier
+from acoustic.train.artist import CurveArtist
 from acoustic.train.board import Board
 from acoustic.train.config import TrainConfig
-from acoustic.train.curves import draw_curves
 from acoustic.train.metrics import Metrics
 from acoustic.train.precision import release_free_memory
 from acoustic.train.probe import finite, next_update, probe_frames, unit_shares
@@ -61,6 +61,8 @@ class Observer:
         self.metrics = Metrics(self.exp_dir / "metrics.jsonl", ranks.is_first)
         self.speeds = Metrics(self.exp_dir / "speed.jsonl", ranks.is_first)
         self.board = Board(self.exp_dir / "tensorboard") if config.runtime.tensorboard and ranks.is_first else None
+        draws = config.runtime.curves and ranks.is_first
+        self.artist = CurveArtist(self.metrics.path, self.exp_dir / "curves.png") if draws else None
         self.utilisation = make_utilisation(dev_store.device)
         self.wait_seconds = self.watched_seconds = 0.0
         self._frames: tuple[Tensor, Tensor] | None = None
@@ -175,10 +177,15 @@ class Observer:
             self.board.write(speed, "speed/")
 
     def draw(self) -> None:
-        """Draw the learning curves anew, and give memory back."""
-        if self.ranks.is_first and self.config.runtime.curves:
-            draw_curves(self.metrics.read(), self.exp_dir / "curves.png")
+        """Have the learning curves drawn anew, and give memory back."""
+        if self.artist:
+            self.artist.draw()
         release_free_memory()
+
+    def close(self) -> None:
+        """Wait until the learning curves are drawn."""
+        if self.artist:
+            self.artist.close()
 
 
 def duration(seconds: float) -> str:

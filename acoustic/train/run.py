@@ -132,6 +132,7 @@ def train(config: TrainConfig, ranks: Ranks | None = None, trainer_class: type[T
             return
         with fsio.atomic_write(final) as file:
             file.write(make_bundle(config, prepared, trainer.classifier).to_bytes())
+        trainer.observer.close()
     logger.info("wrote %s", final)
 
 

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib.backends.backend_agg  # noqa: F401 (imported once here rather than in every child)
 import torch
 import torch._dynamo
 
@@ -147,7 +146,7 @@ def train(config: TrainConfig, log_path: Path, seconds: float = 300.0) -> int:
 
 def without_curves() -> None:
     """From now on no learning curves are drawn, which takes longer than a tiny net to train."""
-    observe.draw_curves = lambda records, path: None
+    observe.CurveArtist.draw = lambda self: None  # type: ignore[method-assign]
 
 
 def silence() -> None:

@@ -11,4 +11,4 @@ from tests.train.conftest import corpus as corpus
 @pytest.fixture(autouse=True)
 def without_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     """No learning curves, which take longer to draw than these networks to train."""
-    monkeypatch.setattr(observe, "draw_curves", lambda records, path: None)
+    monkeypatch.setattr(observe.CurveArtist, "draw", lambda self: None)

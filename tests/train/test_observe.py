@@ -13,9 +13,11 @@ from torch.nn import functional
 
 from acoustic.errors import ConfigError
 from acoustic.nn.classifier import ClassifierConfig, SenoneClassifier
+from acoustic.train.artist import CurveArtist
 from acoustic.train.board import Board, flat
 from acoustic.train.config import TrainConfig, TrainData
 from acoustic.train.curves import draw_curves
+from acoustic.train.metrics import Metrics
 from acoustic.train.observe import Observer, Progress, duration
 from acoustic.train.optim import OptimConfig, make_optimizer
 from acoustic.train.probe import finite, next_update, unit_shares
@@ -159,6 +161,27 @@ def test_curves_of_every_kind_of_record(tmp_path):
     for number in (0, 1, 3):
         draw_curves(records[:number], tmp_path / "curves.png")
         assert (tmp_path / "curves.png").read_bytes()[:4] == PNG
+
+
+def test_the_last_picture_shows_the_last_record(tmp_path):
+    metrics = Metrics(tmp_path / "metrics.jsonl")
+    artist = CurveArtist(metrics.path, tmp_path / "curves.png")
+    for epoch in range(1, 5):
+        metrics.append({"epoch": epoch, "train_loss": 1.0 / epoch})
+        artist.draw()
+    artist.close()
+    draw_curves(metrics.read(), tmp_path / "expected.png")
+    assert (tmp_path / "curves.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
+
+
+def test_a_picture_that_cannot_be_drawn_is_told(tmp_path, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(logging.getLogger("acoustic.train.artist"), "warning", lambda text, *args: said.append(text))
+    (tmp_path / "metrics.jsonl").write_text("{")
+    artist = CurveArtist(tmp_path / "metrics.jsonl", tmp_path / "curves.png")
+    artist.draw()
+    artist.close()
+    assert len(said) == 1 and not (tmp_path / "curves.png").exists()
 
 
 def test_tags_of_tensorboard():
