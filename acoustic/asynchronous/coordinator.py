@@ -17,7 +17,7 @@ from acoustic.asynchronous.processes import Processes
 from acoustic.asynchronous.replica_process import run_replica
 from acoustic.asynchronous.shard_process import run_shard, snapshot_path
 from acoustic.asynchronous.simulation import Finished
-from acoustic.asynchronous.talk import LOAD, REPORTS, SAVE, Control, Pair, PeerGoneError, header, leases
+from acoustic.asynchronous.talk import LOAD, REPORTS, SAVE, Control, PeerGoneError, header, leases
 from acoustic.log import get_logger
 from acoustic.nn.bundle import load_weights_only
 from acoustic.train.config import TrainConfig
@@ -38,7 +38,6 @@ class Coordinator:
         self.config, self.options, self.folder = config, config.asynchronous, folder
         self.processes = Processes(self.options.max_restarts)
         self.control: Control | None = None
-        self.links: list[Pair | None] = [None] * self.options.shards
         self.names: dict[int, str] = {}  # number of a replica -> name of its process
         self.leased: dict[int, float] = {}  # ... -> when it got its lease
         self.waiting: list[int] = []  # replicas that have asked for work
@@ -189,13 +188,12 @@ class Coordinator:
         assert self.control is not None
         while True:
             try:
-                pair = self.links[shard] or self.control.connect(shard)
+                # A pair of this moment only: none lies idle that would break when its shard is killed.
+                pair = self.control.connect(shard)
                 pair.send(header(kind))
                 pair.receive(torch.zeros(1, dtype=torch.float64))
-                self.links[shard] = pair
                 return
             except PeerGoneError:
-                self.links[shard] = None
                 self.processes.wait_for_end(SHARD, shard)
                 self.replace_shards()
 

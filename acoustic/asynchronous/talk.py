@@ -24,7 +24,9 @@ from acoustic.asynchronous.dispatch import Lease
 from acoustic.errors import ConfigError
 
 PATIENCE = timedelta(days=2)  # with which a process waits to be given something to do
-ANSWER = timedelta(seconds=60)  # ... for the answer of one that is known to be there
+# ... for the answer of one that is known to be there. Most deaths are noticed at once, but one in the middle of a large
+# message sometimes only by this.
+ANSWER = timedelta(seconds=20)
 
 # What a replica, or the coordinator, asks of a shard.
 FETCH, PUSH, SAVE, LOAD = 0, 1, 2, 3

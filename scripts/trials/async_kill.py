@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(settings: Settings) -> Outcome:
     num_runs = settings.args.runs or (2 if settings.quick else 20)
-    num_utts, num_undisturbed = (15, 1) if settings.quick else (400, 3)
+    num_utts, num_undisturbed = (15, 1) if settings.quick else (200, 3)
     corpus = make_corpus(settings.folder / "corpus", num_utts=num_utts)
     without_curves()
     undisturbed = [one_run(corpus, settings, f"undisturbed-{number}", []) for number in range(num_undisturbed)]
@@ -97,7 +97,7 @@ def one_run(
         corpus, exp_dir, train__strategy="async_sgd", asynchronous__replicas=REPLICAS, asynchronous__shards=SHARDS,
         asynchronous__snapshot_seconds=0.2, model__norm="none", average__name="none", optim__momentum=0.0,
         optim__nesterov="false", optim__learning_rate=1.0, schedule__name="cosine", model__dropout=0.0,
-        schedule__max_epochs=8 if settings.quick else 12,
+        schedule__max_epochs=8,
     )  # fmt: skip
     child = fork(lambda: train_here(config), log)
     try:
