@@ -4,7 +4,7 @@
 
 Each FOLD_OVERRIDES is one fold's data as hydra's overrides, separated by blanks, such as
 'train.data_dir=data/fold1/train train.ali_dir=exp/tri1_ali dev.data_dir=data/fold1/dev dev.ali_dir=exp/tri1_ali'.
-Rates are chosen on the first fold. OUT_DIR gets async.md, async-frames.png, async-time.png and curves.json.
+Rates are chosen on the first fold. OUT_DIR gets, anew after each fold, async.md, async-frames.png, async-time.png and curves.json.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def main() -> None:
         with only_warnings():
             folds.append(run_fold(compose_train_config, common, sizes, folder, chosen, tell))
         chosen = chosen or {setting: curve.rate for setting, curve in folds[0].items()}
-    write_report(folds, sizes, args.out_dir, time.monotonic() - start)
+        write_report(folds, sizes, args.out_dir, time.monotonic() - start)
+    print((args.out_dir / "async.md").read_text(encoding="utf-8"))
 
 
 def write_report(folds: Folds, sizes: Sizes, out_dir: Path, seconds: float) -> None:
@@ -78,7 +79,6 @@ def write_report(folds: Folds, sizes: Sizes, out_dir: Path, seconds: float) -> N
     fsio.write_text(out_dir / "async.md", "\n".join(lines))
     curves = [{str(setting): dataclasses.asdict(curve) for setting, curve in fold.items()} for fold in folds]
     fsio.write_json(out_dir / "curves.json", curves)
-    print("\n".join(lines))
 
 
 def write_png(panel: Panel, out_dir: Path) -> None:

@@ -77,7 +77,7 @@ class Sizes:
         updates: of each training.
         measurements: of accuracy, spread over them.
         replicas: the numbers P.
-        rates: learning rates to choose from: activation and optimizer -> rates.
+        rates: of activation and optimizer, at one replica.
         shards: of the server.
         network_seconds, apply_seconds, fetch_seconds: as of DelaysConfig, where a gradient takes one second.
     """
@@ -88,14 +88,14 @@ class Sizes:
     updates: int = 2000
     measurements: int = 10
     replicas: tuple[int, ...] = (1, 10, 100)
-    rates: dict[str, tuple[float, ...]] = dataclasses.field(
+    rates: dict[str, float] = dataclasses.field(
         default_factory=lambda: {
-            "relu sgd": (0.01, 0.03, 0.1),
-            "relu adagrad": (0.001, 0.003, 0.01),
-            "relu momentum": (0.001, 0.003, 0.01),
-            "sigmoid sgd": (0.1, 0.3, 1.0),
-            "sigmoid adagrad": (0.003, 0.01, 0.03),
-            "sigmoid momentum": (0.01, 0.03, 0.1),
+            "relu sgd": 0.1,
+            "relu adagrad": 0.003,
+            "relu momentum": 0.01,
+            "sigmoid sgd": 1.0,
+            "sigmoid adagrad": 0.01,
+            "sigmoid momentum": 0.1,
         }
     )
     shards: int = 4
@@ -113,6 +113,11 @@ class Sizes:
             "async.delays.compute_seconds=1", f"async.delays.network_seconds={self.network_seconds}",
             f"async.delays.apply_seconds={self.apply_seconds}", f"async.delays.fetch_seconds={self.fetch_seconds}",
         ]  # fmt: skip
+
+    def candidates(self, setting: Setting) -> tuple[float, float]:
+        """Learning rates to choose from: the largest that is stable falls with the staleness of gradients."""
+        rate, replicas = self.rates[f"{setting.activation} {setting.optimizer}"], setting.replicas
+        return (rate, rate / 3) if replicas == 1 else (rate / math.sqrt(replicas), rate / replicas)
 
     def settings(self) -> list[Setting]:
         """All lines of the figures."""
@@ -245,7 +250,7 @@ def run_fold(
     """
     curves = {}
     for setting in sizes.settings():
-        rates = sizes.rates[f"{setting.activation} {setting.optimizer}"] if chosen is None else (chosen[setting],)
+        rates = sizes.candidates(setting) if chosen is None else (chosen[setting],)
         tried = [
             simulate(
                 compose([*common, *sizes.overrides(setting, rate), f"exp_dir='{exp_dir}'"]),

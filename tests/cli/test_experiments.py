@@ -15,7 +15,8 @@ EXPERIMENTS = sorted({path.stem for path in (conf_dir() / "experiment").glob("*.
 PUBLISHED = ["maas2013", "maas2014", "dahl2013_relu3k_dropout", "dahl2013_relu2k", "dahl2013_sigmoid2k"]
 # Of the papers too, not tried on the recipes' stand-ins.
 SCALED = [
-    "zeiler2013_relu", "zeiler2013_logistic", "zeiler2013_autoencoder", "gaaf_relu", "gaaf_tanh",
+    "zeiler2013_relu", "zeiler2013_logistic", "zeiler2013_autoencoder", "zeiler2013_async_sgd",
+    "zeiler2013_async_adagrad", "zeiler2013_async_momentum", "gaaf_relu", "gaaf_tanh",
     "dahl2013_relu3k_dropout_pretrained", "dahl2013_sigmoid2k_pretrained",
 ]  # fmt: skip
 
@@ -71,6 +72,17 @@ def test_zeiler2013_with_each_optimizer(name: str, choice: str, expected: tuple[
     assert (config.optim.name, config.optim.momentum) == expected
     assert (config.optim.nesterov, config.optim.adagrad_epsilon) == (choice == "adagrad", 0.0)
     assert config.model.init == "auto" and config.model.rates == [0.0] * 4 and config.model.input_dropout == 0.0
+
+
+@pytest.mark.parametrize("name", ["sgd", "adagrad", "momentum"])
+def test_zeiler2013_asynchronous(name: str) -> None:
+    config = compose(f"experiment=zeiler2013_async_{name}", "async.replicas=100", "async.max_staleness=50")
+    assert config.train.strategy == "async_sgd" and config.optim.adagrad_epsilon == 0.0
+    options = config.asynchronous
+    assert (options.replicas, options.max_staleness, options.fetch_every, options.push_every) == (100, 50, 1, 1)
+    assert (config.optim.name, config.optim.momentum) == {
+        "sgd": ("sgd", 0.0), "adagrad": ("adagrad", 0.9), "momentum": ("sgd", 0.9)
+    }[name]  # fmt: skip
 
 
 def test_zeiler2013_logistic_rates_are_ten_times_the_rectifiers() -> None:
