@@ -22,6 +22,7 @@ from acoustic.features.frontend import Frontend
 # Frames assembled at once. A block of several batches shares the cost of starting each operation; on the CPU it should
 # still fit the cache, on a GPU launching is what costs.
 BLOCK_FRAMES = {"cpu": 4096, "cuda": 65536}
+MAX_BLOCK_BATCHES = 64  # more share no cost worth mentioning; of small batches it would be megabytes that come and go
 
 
 class Store(abc.ABC):
@@ -117,7 +118,7 @@ class Store(abc.ABC):
 
     def _blocks(self, batch_size: int, first_batch: int, end_batch: int, rank: int, world_size: int) -> Iterator[Block]:
         """The blocks that cover some batches, starting at multiples of the block's size wherever the run began."""
-        per_block = max(1, BLOCK_FRAMES[self.device.type] // batch_size)
+        per_block = max(1, min(MAX_BLOCK_BATCHES, BLOCK_FRAMES[self.device.type] // batch_size))
         num_full = self.num_frames // batch_size
         for first in range(first_batch // per_block * per_block, min(end_batch, num_full), per_block):
             count = min(per_block, num_full - first)

@@ -20,6 +20,7 @@ from acoustic import fsio
 from acoustic.errors import CheckpointError, DataError
 from acoustic.log import get_logger
 from acoustic.nn.bundle import load_weights_only
+from acoustic.train.precision import release_free_memory
 
 logger = get_logger(__name__)
 NAME = re.compile(r"step-(\d{9})")
@@ -57,16 +58,20 @@ class Checkpoints:
         """
         if not self.writes:
             return
+        self._write(step, state)
+        kept = {*self.steps()[-self.keep :], best_step}
+        for old in set(self.steps()) - kept:
+            self._remove(old)
+        self.clear_unfinished()  # once more, where a failing disk did not let the above
+        release_free_memory()
+
+    def _write(self, step: int, state: dict[str, Any]) -> None:
         buffer = io.BytesIO()
         torch.save(state, buffer)
         with fsio.atomic_dir(self.path(step)) as folder:
             (folder / "state.pt").write_bytes(buffer.getbuffer())
             manifest = {"step": step, "files": {"state.pt": _digest(folder / "state.pt")}}
             fsio.write_json(folder / "manifest.json", manifest)
-        kept = {*self.steps()[-self.keep :], best_step}
-        for old in set(self.steps()) - kept:
-            self._remove(old)
-        self.clear_unfinished()  # once more, where a failing disk did not let the above
 
     def _remove(self, step: int) -> None:
         """Remove a checkpoint, renamed first so that a kill leaves no half of it. Failing to is no reason to stop."""

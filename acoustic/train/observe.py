@@ -19,7 +19,6 @@ from acoustic.train.artist import CurveArtist
 from acoustic.train.board import Board
 from acoustic.train.config import TrainConfig
 from acoustic.train.metrics import Metrics
-from acoustic.train.precision import release_free_memory
 from acoustic.train.probe import finite, next_update, probe_frames, unit_shares
 from acoustic.train.ranks import Ranks
 from acoustic.train.utilisation import make_utilisation
@@ -177,10 +176,9 @@ class Observer:
             self.board.write(speed, "speed/")
 
     def draw(self) -> None:
-        """Have the learning curves drawn anew, and give memory back."""
+        """Have the learning curves drawn anew."""
         if self.artist:
             self.artist.draw()
-        release_free_memory()
 
     def close(self) -> None:
         """Wait until the learning curves are drawn."""

@@ -68,9 +68,9 @@ def keep_freed_memory() -> None:
 
 
 def release_free_memory() -> None:
-    """Collect cyclic garbage and give free memory back to the system: after an evaluation, a picture, a checkpoint.
+    """Collect cyclic garbage and give free memory back to the system: after an evaluation or a checkpoint.
 
-    Without this memory creeps up over thousands of evaluations, by what each leaves behind in other places.
+    Without this memory creeps up over thousands of them, by what each leaves behind in other places.
     """
     gc.collect()
     library = _glibc()
