@@ -4,7 +4,8 @@
 
 Each FOLD_OVERRIDES is one fold's data as hydra's overrides, separated by blanks, such as
 'train.data_dir=data/fold1/train train.ali_dir=exp/tri1_ali dev.data_dir=data/fold1/dev dev.ali_dir=exp/tri1_ali'.
-Rates are chosen on the first fold. OUT_DIR gets, anew after each fold, async.md, async-frames.png, async-time.png and curves.json.
+Rates are chosen on the first fold. OUT_DIR gets async.md, async-frames.png, async-time.png and curves.json, anew
+after each fold.
 """
 
 from __future__ import annotations

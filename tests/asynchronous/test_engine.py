@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -14,7 +15,7 @@ import torch
 from acoustic.asynchronous.dispatch import Lease
 from acoustic.asynchronous.engine import EngineTrainer
 from acoustic.asynchronous.shard_process import journal_path
-from acoustic.asynchronous.simulation import World, replay
+from acoustic.asynchronous.simulation import Finished, World, replay
 from acoustic.asynchronous.timeline import FETCH, Event
 from acoustic.errors import PreemptedError
 from acoustic.nn.bundle import load_bundle
@@ -59,11 +60,6 @@ def test_the_simulation_of_the_same_order_gives_the_same_weights(corpus: Path, t
             assert torch.equal(view, state["model"][name])
 
 
-def processes(log: Path, what: str) -> list[int]:
-    """The processes that a run has started, by its log."""
-    return [int(found) for found in re.findall(rf"{what} \d+ is process (\d+)", log.read_text())]
-
-
 def test_killed_processes_are_replaced_and_lose_only_what_was_in_flight(
     corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -74,25 +70,38 @@ def test_killed_processes_are_replaced_and_lose_only_what_was_in_flight(
         for what in ("replica", "shard"):
             while not (found := re.findall(rf"{what} 0 is process (\d+)", caplog.text)):
                 time.sleep(0.01)
-            time.sleep(0.3)
+            time.sleep(0.2)
             os.kill(int(found[0]), signal.SIGKILL)
 
     killer = threading.Thread(target=kill_two)
     killer.start()
     train_engine(
-        corpus, exp_dir, "async.replicas=2", "async.shards=2", "schedule.max_epochs=40", "async.snapshot_seconds=0.1"
+        corpus, exp_dir, "async.replicas=2", "async.shards=2", "schedule.max_epochs=20", "async.snapshot_seconds=0.1"
     )  # fmt: skip
     killer.join()
     assert caplog.text.count("was killed by signal 9 and is replaced") == 2
-    assert len(metrics(exp_dir)) == 40
+    assert len(metrics(exp_dir)) == 20
     lost = sum(record["lost_pushes"] for record in metrics(exp_dir))
     assert lost <= 4
 
 
-def test_a_run_asked_to_stop_goes_on_with_other_replicas_and_shards(corpus: Path, tmp_path: Path) -> None:
-    options = ("schedule.max_epochs=200",)
-    threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
-    with pytest.raises(PreemptedError):
-        train_engine(corpus, tmp_path, "async.replicas=2", *options)
-    step = Checkpoints(tmp_path / "checkpoints").load_newest()["position"]["step"]
-    assert step > 0
+def test_a_run_asked_to_stop_goes_on_with_other_replicas_and_shards(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account, count = EngineTrainer.account, itertools.count(1)
+
+    def with_signal(trainer: EngineTrainer, finished: Finished) -> None:
+        account(trainer, finished)
+        if next(count) == 10:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    options = ("schedule.max_epochs=3", "runtime.log_seconds=0")
+    with monkeypatch.context() as patched:
+        patched.setattr(EngineTrainer, "account", with_signal)
+        with pytest.raises(PreemptedError):
+            train_engine(corpus, tmp_path, "async.replicas=2", "async.shards=1", *options)
+    state = Checkpoints(tmp_path / "checkpoints").load_newest()
+    assert state is not None and 10 <= state["position"]["step"] <= 12  # what was in flight is finished first
+    bundle = train_engine(corpus, tmp_path, "async.replicas=3", "async.shards=2", *options)
+    assert [record["epoch"] for record in metrics(tmp_path)] == [1.0, 2.0, 3.0]
+    assert bundle.config["train"]["strategy"] == "async_sgd" and "replicas" not in bundle.config["asynchronous"]
