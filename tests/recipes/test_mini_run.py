@@ -106,7 +106,7 @@ def test_from_nothing_to_a_word_error_rate(tmp_path):
         chosen = min(results, key=lambda result: float(result[1]))
         assert (exp / "best").resolve() == (exp / chosen[0]).resolve()
         assert [line.split()[1] for line in lines[-2:]] == chosen[1:]
-    flat = run("mini", f"--exp={exp}", "--num-jobs=2", "--flat-start", "--stage=1", "--stop-stage=1", timeout=100)
+    flat = run("mini", f"--exp={exp}", "--num-jobs=2", "--flat-start", "--stage=1", "--stop-stage=1", timeout=200)
     assert flat.returncode == 0, flat.stderr
     known, equal = (dict(read_alignments(exp / name)) for name in ("mono_ali", "flat_ali"))
     assert {utt: len(ids) for utt, ids in known.items()} == {utt: len(ids) for utt, ids in equal.items()}
