@@ -6,7 +6,8 @@
 # sets where they differ from what stands here. Hydra overrides of the user that begin with `sequence.` are meant for this
 # training (sequence.optim.learning_rate=1e-6), the others for the first.
 
-sequence_options=() # hydra overrides of the recipe
+sequence_options=()                         # hydra overrides of the recipe
+lattice_options=(--beam=6 --lattice-beam=3) # of `acoustic lattices`; the scale is that of decoding
 
 # check_sequence: end with an error unless $sequence is one of the criteria; take the overrides that are for it.
 check_sequence() {
@@ -66,10 +67,12 @@ train_sequence() {
     lf*) options+=(experiment=lfmmi) ;;
     *)
       speeds="" # no lattices of the copies
-      make_denominator_lattices "$before/dnn" "$to/denlats"
+      make_denominator_lattices "$before" "$to/denlats"
       options+=("train.lat_dir='$to/denlats/train'" "dev.lat_dir='$to/denlats/dev'")
-      if [ "$sequence" = smbr ] && [ -e "$graph_dir/phones/silence.csl" ]; then
-        options+=("criterion.silence_phones=[$(tr : , < "$graph_dir/phones/silence.csl")]")
+      if [ "$sequence" = smbr ]; then
+        options+=(experiment=smbr)
+        [ ! -e "$graph_dir/phones/silence.csl" ] ||
+          options+=("criterion.silence_phones=[$(tr : , < "$graph_dir/phones/silence.csl")]")
       fi
       ;;
   esac
@@ -79,13 +82,18 @@ train_sequence() {
     "${sequence_options[@]}" "${sequence_overrides[@]}"
 }
 
-# make_denominator_lattices NETWORK DIR: what else could have been said, in DIR/{train,dev}.
+# make_denominator_lattices BEFORE DIR: what else could have been said, in DIR/{train,dev}, by the network of an
+# experiment at the scale that its decoding was tuned to, if it was.
 make_denominator_lattices() {
-  local name
+  local name options=("${lattice_options[@]}")
+  if [ -e "$1/decode/tuned.json" ]; then
+    options+=("--acoustic-scale=$(python3 -c 'import json, sys; print(json.load(sys.stdin)["acoustic_scale"])' \
+      < "$1/decode/tuned.json")")
+  fi
   for name in train dev; do
     mkdir -p "$2/$name"
-    acoustic loglikes ${transforms[$name]:+"--fmllr=${transforms[$name]}"} "$1" "$exp/data/$name" ark:- |
-      acoustic lattices --num-jobs="$num_jobs" "$model_dir/final.mdl" "$graph_dir/HCLG.fst" ark:- \
+    acoustic loglikes ${transforms[$name]:+"--fmllr=${transforms[$name]}"} "$1/dnn" "$exp/data/$name" ark:- |
+      acoustic lattices --num-jobs="$num_jobs" "${options[@]}" "$model_dir/final.mdl" "$graph_dir/HCLG.fst" ark:- \
         "ark:$2/$name/lat.1.gz"
   done
 }

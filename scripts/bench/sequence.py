@@ -1,9 +1,11 @@
 """What an epoch of lattice-free training costs beside one of cross-entropy: the same network, data and frame rate.
 
 python scripts/bench/sequence.py --network EXP_DIR --cache CACHE_DIR --ali-dir DIR[,DIR...] [--device=cpu] [--cpu-time]
+    [--frame-subsampling=1]
 
 EXP_DIR holds a trained network, CACHE_DIR the frames cache (.../cache/train) that it was trained on. Updates of both
-kinds are timed in turns; the last line printed is the ratio of their times per frame, of the median round. Wall time
+kinds are timed in turns; the last line printed is the ratio of their times per frame of the data, seen or not, of the
+median round; lattice-free criteria may see one in three (--frame-subsampling=3). Wall time
 means something only while nothing else runs; --cpu-time counts the processor's seconds of one thread instead.
 """
 
@@ -46,7 +48,7 @@ class Bench:
         self.optimizer = make_optimizer(OptimConfig(learning_rate=1e-5), self.classifier.parameters())
         self.batch_size, self.utterances = args.batch_size, args.utterances
         self.seconds = time.thread_time if args.cpu_time else time.perf_counter
-        self.ali_dirs = args.ali_dir.split(",")
+        self.ali_dirs, self.frame_subsampling = args.ali_dir.split(","), args.frame_subsampling
 
     def cross_entropy(self) -> Callable[[int], float]:
         """Times some updates by cross-entropy."""
@@ -54,12 +56,13 @@ class Bench:
         def loss(inputs: Tensor, targets: Tensor, _: int) -> Tensor:
             return functional.cross_entropy(self.classifier(inputs), targets)
 
-        return self._timer(self.frames, self.batch_size, loss)
+        return self._timer(self.frames, self.batch_size, loss, 1)
 
     def lattice_free(self, name: str) -> Callable[[int], float]:
         """Times some updates by a lattice-free criterion."""
         cache = self.frames.cache
-        criterion = make_lattice_free(LatticeFreeConfig(name=name), self.ali_dirs, set(cache.ids), set(), self.device)
+        config = LatticeFreeConfig(name=name, frame_subsampling=self.frame_subsampling)
+        criterion = make_lattice_free(config, self.ali_dirs, set(cache.ids), set(), self.device)
         store = UtteranceStore(self.frames, criterion, "training", 0.05)
 
         def loss(inputs: Tensor, targets: Tensor, batch: int) -> Tensor:
@@ -68,12 +71,12 @@ class Bench:
             objective = criterion(loglikes, [utterance.supervision for utterance in chosen])
             return -objective.value / objective.num_frames
 
-        return self._timer(store, self.utterances, loss)
+        return self._timer(store, self.utterances, loss, self.frame_subsampling)
 
     def _timer(
-        self, store: Store, batch_size: int, loss: Callable[[Tensor, Tensor, int], Tensor]
+        self, store: Store, batch_size: int, loss: Callable[[Tensor, Tensor, int], Tensor], step: int
     ) -> Callable[[int], float]:
-        """A function that makes updates for about so many frames and gives the seconds per frame."""
+        """A function that makes updates for about so many frames, of which every `step`-th is seen, and times these."""
         batches = enumerate(self._forever(store, batch_size))
 
         def run(num_frames: int) -> float:
@@ -83,7 +86,7 @@ class Bench:
                 self.optimizer.zero_grad(set_to_none=True)
                 loss(inputs, targets, number % store.num_batches(batch_size)).backward()
                 self.optimizer.step()
-                done += len(targets)
+                done += step * len(targets)
             if self.device.type == "cuda":
                 torch.cuda.synchronize()
             return (self.seconds() - start) / done
@@ -105,6 +108,7 @@ def main() -> None:
     parser.add_argument("--cpu-time", action="store_true")
     parser.add_argument("--batch-size", type=int, default=512, help="frames in a batch of cross-entropy")
     parser.add_argument("--utterances", type=int, default=16, help="utterances in a batch of a lattice-free criterion")
+    parser.add_argument("--frame-subsampling", type=int, default=1, help="of the lattice-free criteria")
     parser.add_argument("--frames", type=int, default=20_000, help="frames in a round")
     args = parser.parse_args()
     if args.cpu_time:

@@ -10,7 +10,7 @@ from acoustic.cli.hydra_config import compose_train_config, conf_dir
 from acoustic.nn.classifier import SenoneClassifier
 from acoustic.train.config import TrainConfig
 
-ON_TOP = ["dahl2013_smbr", "lfmmi", "vesely2013_smbr"]  # of `acoustic train-sequence`
+ON_TOP = ["dahl2013_smbr", "lfmmi", "smbr", "vesely2013_smbr"]  # of `acoustic train-sequence`
 EXPERIMENTS = sorted({path.stem for path in (conf_dir() / "experiment").glob("*.yaml")} - set(ON_TOP))
 PUBLISHED = ["maas2013", "maas2014", "dahl2013_relu3k_dropout", "dahl2013_relu2k", "dahl2013_sigmoid2k"]
 # Of the papers too, not tried on the recipes' stand-ins.

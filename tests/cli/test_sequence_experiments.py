@@ -41,6 +41,15 @@ def test_dahl2013_smbr() -> None:
     assert (config.optim.name, config.criterion.name, config.model.rates[0]) == ("hessian_free", "smbr", 0.0)
 
 
+@pytest.mark.parametrize(
+    ("criterion", "experiment"), [("smbr", "smbr"), ("lfmmi", "lfmmi"), ("lfsmbr", "lfmmi")], ids=str
+)
+def test_the_recipes_train_with_unscaled_loglikes(criterion: str, experiment: str) -> None:
+    config = compose(f"criterion={criterion}", f"experiment={experiment}")
+    assert (config.criterion.name, config.criterion.acoustic_scale) == (criterion, 1.0)
+    assert config.f_smoothing > 0 and config.data.batch_size > 1 and config.model.rates[0] == 0.0
+
+
 @pytest.mark.parametrize("name", CRITERION_CONFIGS)
 def test_every_criterion_has_a_group_with_the_defaults(name: str) -> None:
     assert compose(f"criterion={name}").criterion == CRITERION_CONFIGS[name](name=name)
