@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import time
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
@@ -27,6 +28,7 @@ PATIENCE = timedelta(days=2)  # with which a process waits to be given something
 # ... for the answer of one that is known to be there. Most deaths are noticed at once, but one in the middle of a large
 # message sometimes only by this.
 ANSWER = timedelta(seconds=20)
+FIRST_PAUSE, LAST_PAUSE = 0.0005, 0.02  # seconds between two looks into a queue
 
 # What a replica, or the coordinator, asks of a shard.
 FETCH, PUSH, SAVE, LOAD = 0, 1, 2, 3
@@ -102,11 +104,18 @@ class Control:
     def receive(self, queue: str) -> Any:
         """Wait for the first message of a queue and take it.
 
+        By asking again and again: a process that is killed while the store keeps it waiting can take the store with it,
+        when the message comes in that instant.
+
         Raises:
             RunOverError: the coordinator has ended.
         """
-        with _while_it_runs():
-            return json.loads(self.store.queue_pop(queue))
+        pause = FIRST_PAUSE
+        while True:
+            with _while_it_runs(), contextlib.suppress(dist.QueueEmptyError):
+                return json.loads(self.store.queue_pop(queue, False))
+            time.sleep(pause)
+            pause = min(2 * pause, LAST_PAUSE)
 
     def connect(self, shard: int) -> Pair:
         """Ask a shard for a pair of one's own.
@@ -124,6 +133,8 @@ class Control:
 def _while_it_runs() -> Iterator[None]:
     try:
         yield
+    except dist.QueueEmptyError:
+        raise
     except dist.DistError as error:
         raise RunOverError from error
 
