@@ -104,8 +104,8 @@ class Control:
     def receive(self, queue: str) -> Any:
         """Wait for the first message of a queue and take it.
 
-        By asking again and again: a process that is killed while the store keeps it waiting can take the store with it,
-        when the message comes in that instant.
+        By asking again and again: when a process is killed while the store keeps it waiting, and the message comes in
+        that instant, the store can hang or end its own process.
 
         Raises:
             RunOverError: the coordinator has ended.

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import math
+
+from acoustic.study.asynchronous import ACTIVATIONS, OPTIMIZERS, Curve, Setting, Sizes, speed_ups, statements
+
+
+def curve(*accuracies: float, pace: float = 1.0) -> Curve:
+    """Measured at every pace-th second."""
+    steps = range(1, len(accuracies) + 1)
+    return Curve(0.1, [100 * step for step in steps], [pace * step for step in steps], list(accuracies), 0.0)
+
+
+def test_statements_of_curves_as_the_paper_has_them() -> None:
+    curves = {Setting(a, o, 100): curve(10, 20, 30, 40) for a in ACTIVATIONS for o in OPTIMIZERS}
+    curves[Setting("relu", "adagrad", 100)] = curve(20, 37, 39, 40)
+    curves[Setting("relu", "momentum", 100)] = curve(10, 20, 30, 39)
+    curves[Setting("sigmoid", "sgd", 100)] = curve(5, 10, 15, 20)
+    measured = {statement.name: statement.measure(curves) for statement in statements(100)}
+    assert list(measured.values()) == [math.log(2 / 4), 0.0, -1.0, 20.0, 0.0]
+    assert all(low < measured[s.name] < high for s in statements(100) for low, high in [s.bounds])
+
+
+def test_speed_up_is_sooner_arrival_at_the_end_of_one_replica() -> None:
+    one, ten = Setting("relu", "sgd", 1), Setting("relu", "sgd", 10)
+    curves = {one: curve(10, 20, 30, 40), ten: curve(10, 20, 36, 36, pace=0.1)}
+    assert math.isclose(speed_ups(curves, (1, 10))[ten], 4 / 0.3)
+    assert speed_ups({one: curves[one], ten: curve(1, 2, 3, 4)}, (1, 10))[ten] == 0.0
+
+
+def test_rates_fall_with_the_number_of_replicas() -> None:
+    candidates = [Sizes().candidates(Setting("relu", "sgd", replicas)) for replicas in (1, 100)]
+    assert max(candidates[1]) < min(candidates[0])
