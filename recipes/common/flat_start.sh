@@ -1,8 +1,9 @@
 # Flat start: context-dependent states and first alignments from transcripts and lexicon alone. To be sourced after
 # realign.sh.
 #
-# Mixtures of Gaussians for monophone states align (flat_mono, flat_mono_ali); on that a decision tree is grown (flat_tri), and
-# the alignments are converted to it (flat_ali). With --realign N the networks are small but for the last one.
+# Mixtures of Gaussians for monophone states align (flat_mono, flat_mono_ali); on that a decision tree is grown
+# (flat_tri), and the alignments are converted to it (flat_ali). With --realign N the networks are small but for the last
+# one.
 
 flat_start_leaves= # the recipe says how many pdfs the tree may have
 flat_start_options=(model.hidden_layers=2 model.hidden_dim=256 schedule.max_epochs=2) # of all networks but the last
