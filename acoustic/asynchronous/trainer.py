@@ -7,6 +7,7 @@ schedule, checkpoints, resuming (with any number of replicas and shards) and `fi
 from __future__ import annotations
 
 import abc
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -33,7 +34,8 @@ class Tally:
     Attributes:
         staleness: pushes, each counted at each shard, by the updates that they had missed.
         num_lost: leases that were lost.
-        num_frames: pushed.
+        num_frames: whose gradients were pushed.
+        began: when this tally did.
         seconds: of simulated time, or None.
     """
 
@@ -43,13 +45,15 @@ class Tally:
     def start(self) -> None:
         """Begin anew."""
         self.staleness: Counter[int] = Counter()
-        self.num_lost = 0
+        self.num_lost = self.num_frames = 0
+        self.began = time.monotonic()
         self.seconds: float | None = None
 
     def add(self, finished: Finished) -> None:
         """Count a lease."""
         self.staleness.update(finished.staleness)
         self.num_lost += finished.was_lost
+        self.num_frames += finished.num_frames
 
     def record(self) -> dict[str, Any]:
         """For metrics.jsonl or speed.jsonl."""
@@ -65,10 +69,11 @@ class AsynchronousObserver(Observer):
         self.tally = tally
 
     def describe(self, progress: Progress) -> str:
-        """As Observer.describe, and how stale gradients are."""
-        told = self.tally.record()
+        """As Observer.describe, and what the replicas do together: frames per second, staleness, lost pushes."""
+        told, speed = self.tally.record(), self.tally.num_frames / (time.monotonic() - self.tally.began)
         histogram = ", ".join(f"{name}: {count}" for name, count in told["staleness"]["histogram"].items())
-        return f"{super().describe(progress)}, staleness {{{histogram}}}, {told['lost_pushes']} pushes lost"
+        lost = f"{told['lost_pushes']} pushes lost"
+        return f"{super().describe(progress)}, {speed:.0f} frames/s, staleness {{{histogram}}}, {lost}"
 
     def end_interval(self, record: dict[str, Any], seconds: float, num_steps: int, num_frames: float) -> None:
         """As Observer.end_interval; the record tells of the tally, which then begins anew."""
