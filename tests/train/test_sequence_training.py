@@ -132,7 +132,8 @@ def test_lattice_free_with_numerators_of_training_graphs(
         (tmp_path / name).mkdir()
         run(
             ["compile-train-graphs", "--num-jobs=1", f"--word-symbol-table={lang}/words.txt", str(model_dir / "tree"),
-             str(model_dir / "final.mdl"), str(lang / "L.fst"), str(GOLDEN / "wav" / "text"), f"ark:{tmp_path}/{name}/fsts.1.gz"]
+             str(model_dir / "final.mdl"), str(lang / "L.fst"), str(GOLDEN / "wav" / "text"),
+             f"ark:{tmp_path}/{name}/fsts.1.gz"]
         )  # fmt: skip
         overrides.append(f"{name}.graph_dir={tmp_path}/{name}")
     run(["train-sequence", *arguments(corpus, system, tmp_path / "exp", *overrides)])
