@@ -3,8 +3,8 @@
     python scripts/trials/async_kill.py [--quick] [--runs N]
 
 Each run loses one process (every third run two). It must end with status 0 and a final.pt, have replaced every process
-that was killed, have lost no more pushes than those processes had in flight, and reach the frame accuracy of an
-undisturbed run within half a point, or within what undisturbed runs differ by among themselves where that is more: the
+that was killed, have lost no more pushes than those processes had in flight, and be no more than half a point of frame
+accuracy below undisturbed runs, or no more than what undisturbed runs differ by among themselves where that is more: the
 order in which replicas come differs from run to run.
 """
 
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(settings: Settings) -> Outcome:
     num_runs = settings.args.runs or (2 if settings.quick else 20)
-    num_utts, num_undisturbed = (15, 1) if settings.quick else (200, 3)
+    num_utts, num_undisturbed = (15, 1) if settings.quick else (600, 3)
     corpus = make_corpus(settings.folder / "corpus", num_utts=num_utts)
     without_curves()
     undisturbed = [one_run(corpus, settings, f"undisturbed-{number}", []) for number in range(num_undisturbed)]
@@ -67,7 +67,7 @@ def run(settings: Settings) -> Outcome:
         moments = sorted(generator.uniform(0.0, 0.9 * seconds) for _ in range(2 if number % 3 == 2 else 1))
         victims = [generator.choice(["replica", "shard"]) for _ in moments]
         found = one_run(corpus, settings, f"killed-{number}", list(zip(moments, victims, strict=True)), generator)
-        away = abs(found.accuracy - mean)
+        away = mean - found.accuracy
         # A quick run sees so few dev frames that accuracy moves by whole points.
         if not found.fault and not settings.quick and away > max(BOUND, spread):
             found.fault = f"{found.accuracy:.2f} % instead of {mean:.2f} %"
@@ -97,7 +97,7 @@ def one_run(
         corpus, exp_dir, train__strategy="async_sgd", asynchronous__replicas=REPLICAS, asynchronous__shards=SHARDS,
         asynchronous__snapshot_seconds=0.2, model__norm="none", average__name="none", optim__momentum=0.0,
         optim__nesterov="false", optim__learning_rate=1.0, schedule__name="cosine", model__dropout=0.0,
-        schedule__max_epochs=8,
+        schedule__max_epochs=8 if settings.quick else 4,
     )  # fmt: skip
     child = fork(lambda: train_here(config), log)
     try:
