@@ -4,8 +4,8 @@
 
 Each run loses one process (every third run two). It must end with status 0 and a final.pt, have replaced every process
 that was killed, have lost no more pushes than those processes had in flight, and be no more than half a point of frame
-accuracy below undisturbed runs, or no more than what undisturbed runs differ by among themselves where that is more: the
-order in which replicas come differs from run to run.
+accuracy below undisturbed runs, or no more than what undisturbed runs differ by among themselves where that is more:
+the order in which replicas come differs from run to run.
 """
 
 from __future__ import annotations
