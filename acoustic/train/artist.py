@@ -48,13 +48,17 @@ class CurveArtist:
             self._check(self._process.returncode)
         self._is_behind = False
         path = os.pathsep.join(filter(None, [str(PACKAGE_PARENT), os.environ.get("PYTHONPATH")]))
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "acoustic.train.curves", self.metrics_path, self.picture_path],
-            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # an interrupt typed for the run is not for the picture
-        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "acoustic.train.curves", self.metrics_path, self.picture_path],
+                env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # an interrupt typed for the run is not for the picture
+            )
+        except OSError as error:
+            self._process = None
+            logger.warning("%s was not drawn: no process can be started: %s", self.picture_path, error.strerror)
 
     def _check(self, status: int) -> None:
         """A missing picture is no reason to end a run, but is told."""

@@ -47,8 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(settings: Settings) -> Outcome:
     num_kills = settings.args.kills or (4 if settings.quick else 50)
     corpus = make_corpus(settings.folder / "corpus", num_utts=15 if settings.quick else 40)
-    if settings.quick:
-        without_curves()
+    without_curves()
     results = [
         one_variant(corpus, settings, name, num_kills // len(VARIANTS), options) for name, options in VARIANTS.items()
     ]
