@@ -150,6 +150,10 @@ class AsynchronousTrainer(Trainer, abc.ABC):
             self.stop_if_bad()
             self.leave_or_save()
 
+    def checkpoint_due(self) -> bool:
+        """Whether everything is to come to rest for a checkpoint."""
+        return self.checkpoints.is_due(self.config.runtime.checkpoint_minutes)
+
     def rates(self, step: int) -> tuple[float, float]:
         """Learning rate and momentum of an update."""
         return self.schedule.rate(step), self.config.optim.momentum_at(step)
@@ -232,7 +236,7 @@ class SimulatedTrainer(AsynchronousTrainer):
         self.tally.seconds = self.simulation.timeline.seconds
 
     def checkpoint_due(self) -> bool:
-        """Not between evaluations."""
+        """Not between evaluations: as AsynchronousTrainer.checkpoint_due."""
         return False
 
 

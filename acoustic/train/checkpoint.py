@@ -11,6 +11,7 @@ import io
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ class Checkpoints:
     def __init__(self, directory: str | Path, keep: int = 3, writes: bool = True) -> None:
         self.directory = Path(directory)
         self.keep, self.writes = keep, writes
+        self.last_save = time.monotonic()
 
     def path(self, step: int) -> Path:
         """The folder of the checkpoint saved after update `step`."""
@@ -50,14 +52,21 @@ class Checkpoints:
         matches = (NAME.fullmatch(item.name) for item in self.directory.iterdir())
         return sorted(int(match[1]) for match in matches if match)
 
+    def is_due(self, minutes: float) -> bool:
+        """Whether the last checkpoint was saved so long ago; from the start where there is none."""
+        return time.monotonic() - self.last_save > 60 * minutes
+
     def save(self, step: int, state: dict[str, Any], best_step: int | None) -> None:
         """Save `state` (tensors and plain values) as the checkpoint of `step`, then drop the old ones.
 
         Raises:
             DataError: the disk is full or fails; the earlier checkpoints are untouched.
         """
-        if not self.writes:
-            return
+        if self.writes:
+            self._save(step, state, best_step)
+        self.last_save = time.monotonic()
+
+    def _save(self, step: int, state: dict[str, Any], best_step: int | None) -> None:
         self._write(step, state)
         kept = {*self.steps()[-self.keep :], best_step}
         for old in set(self.steps()) - kept:

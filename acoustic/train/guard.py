@@ -119,12 +119,23 @@ def total_norm(tensors: Iterable[Tensor | None]) -> Tensor:
     return torch.stack([torch.dot(tensor.view(-1), tensor.view(-1)) for tensor in present]).sum().sqrt()
 
 
-def clip_gradients(parameters: Iterable[nn.Parameter], clip_norm: float | None) -> Tensor:
-    """Scale gradients down to `clip_norm` where their norm is longer; gives the norm they had."""
+@torch.no_grad()
+def checksum(tensors: Iterable[Tensor | None]) -> Tensor:
+    """A number that is not finite when one of the values is not: the cheapest there is, a norm or a sum."""
+    present = [tensor.detach() for tensor in tensors if tensor is not None]
+    if all(tensor.dtype == torch.float32 for tensor in present):
+        return total_norm(present)
+    return torch.stack([tensor.sum().float() for tensor in present]).sum()
+
+
+def clip_gradients(parameters: Iterable[Tensor], clip_norm: float | None) -> Tensor:
+    """Scale gradients down to `clip_norm` where their norm is longer; gives the norm they had, unclipped a checksum."""
     parameters = list(parameters)
-    norm = total_norm(parameter.grad for parameter in parameters)
-    if clip_norm is not None:
-        nn.utils.clip_grads_with_norm_(parameters, clip_norm, norm)
+    gradients = [parameter.grad for parameter in parameters]
+    if clip_norm is None:
+        return checksum(gradients)
+    norm = total_norm(None if gradient is None else gradient.float() for gradient in gradients)
+    nn.utils.clip_grads_with_norm_(parameters, clip_norm, norm)
     return norm
 
 

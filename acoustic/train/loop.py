@@ -21,7 +21,7 @@ from acoustic.train.average import make_average
 from acoustic.train.checkpoint import Checkpoints
 from acoustic.train.config import TrainConfig
 from acoustic.train.draws import seed_draws
-from acoustic.train.guard import Interrupt, NonFinite, RisingLoss, clip_gradients, total_norm
+from acoustic.train.guard import Interrupt, NonFinite, RisingLoss, checksum, clip_gradients
 from acoustic.train.masking import InputMasking
 from acoustic.train.observe import Observer, Progress
 from acoustic.train.optim import make_optimizer, set_rates
@@ -30,6 +30,7 @@ from acoustic.train.post_mortem import examine
 from acoustic.train.ranks import Ranks
 from acoustic.train.same_data import check_same_data, data_fingerprints
 from acoustic.train.schedule import make_schedule
+from acoustic.train.weights import Weights, make_weights
 
 logger = log.get_logger(__name__)
 # How often the host asks a GPU whether an update was bad; between, the device itself keeps the weights still.
@@ -64,6 +65,7 @@ class Trainer:
         self.set_batch_size(config.data.batch_size * self.ranks.world_size)
         hidden_weights = [affine.weight for affine in classifier.hidden_affines]
         self.optimizer = make_optimizer(config.optim, classifier.parameters(), hidden_weights)
+        self.weights = make_weights(classifier, self.optimizer, dtype)
         self.average = make_average(config.average, classifier)
         self.masking = InputMasking(config.masking, train_store.frontend)
         self.position = Position()
@@ -71,11 +73,10 @@ class Trainer:
         self.guard = NonFinite(device)
         self.rising = RisingLoss(config.guard)
         self.interrupt = Interrupt()
-        exp_dir = Path(config.exp_dir)
-        self.checkpoints = Checkpoints(exp_dir / "checkpoints", config.runtime.keep_checkpoints, self.ranks.is_first)
+        folder = Path(config.exp_dir) / "checkpoints"
+        self.checkpoints = Checkpoints(folder, config.runtime.keep_checkpoints, self.ranks.is_first)
         self.observer = Observer(config, dev_store, self.ranks)
         self.metrics = self.observer.metrics
-        self.last_save = time.monotonic()
 
     def set_batch_size(self, batch_size: int) -> None:
         """Set the frames of an update, over all ranks, and what depends on them."""
@@ -105,6 +106,7 @@ class Trainer:
 
     def run_interval(self) -> None:
         """Train to the next dev evaluation."""
+        self.weights.refresh()
         for inputs, targets in self.interval_batches():
             self.update(inputs, targets)
             if self.rising.window_is_full():
@@ -116,15 +118,12 @@ class Trainer:
         step = self.position.step
         seed_draws(self.ranks.seed(self.config.seed, step), self.device)  # masks depend on nothing else
         set_rates(self.optimizer, self.schedule.rate(step), self.config.optim.momentum_at(step))
-        loss, totals, num_frames = self.training_loss(self.forward(self.classifier, inputs), targets)
-        self.optimizer.zero_grad(set_to_none=True)
+        loss, totals, num_frames = self.training_loss(self.forward(self.weights, inputs), targets)
         loss.backward()
-        self.ranks.add_gradients(self.classifier.parameters())
-        gradient_norm = clip_gradients(self.classifier.parameters(), self.config.optim.clip_norm)
-        weight_norm = total_norm(self.classifier.parameters())
-        self.guard.update(step, loss, gradient_norm, weight_norm)
-        self.optimizer.found_inf = self.guard.found_inf  # type: ignore[attr-defined]
-        self.optimizer.step()
+        self.ranks.add_gradients(self.weights.leaves)
+        gradient_norm = clip_gradients(self.weights.leaves, self.config.optim.clip_norm)
+        self.guard.update(step, loss, gradient_norm, checksum(self.weights.leaves))
+        self.weights.step(self.guard.found_inf)
         self.average.after_update()
         self.totals += totals
         self.position.num_frames += num_frames
@@ -145,7 +144,7 @@ class Trainer:
         totals = torch.stack([loss_sum.detach(), (logits.argmax(1) == targets).sum()])
         return loss_sum / self.ranks.divisor(len(targets), num_frames), totals, num_frames
 
-    def forward(self, network: SenoneClassifier, inputs: Tensor) -> Tensor:
+    def forward(self, network: SenoneClassifier | Weights, inputs: Tensor) -> Tensor:
         """Logits [B, num_pdfs] of inputs, masked in training; under autocast when the run computes in bfloat16."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             return network(self.masking(inputs) if network.training else inputs)
@@ -172,6 +171,7 @@ class Trainer:
         states = [self.classifier.state_dict(), *self.optimizer.state_dict()["state"].values()]
         states += [self.average.network.state_dict()] if self.average.network is not self.classifier else []
         self.ranks.mean(value for state in states for value in state.values() if isinstance(value, Tensor))
+        self.weights.refresh()
 
     def totals_of_ranks(self) -> Tensor:
         """Loss sum and correct frames since the interval began, float64 [2], over all ranks."""
@@ -198,8 +198,8 @@ class Trainer:
             self.average_ranks()
         self.average.after_interval()
         dev_loss, dev_accuracy = self.evaluate()
-        last_rate = self.schedule.rate(max(0, position.step - 1))
-        probe = self.observer.probe(self.classifier, self.optimizer, position.step, last_rate)
+        rate = self.schedule.rate(max(0, position.step - 1))  # of the last update
+        probe = self.observer.probe(self.classifier, self.optimizer, position.step, rate)
         train_loss, train_accuracy = (self.totals_of_ranks() / max(1, position.num_frames)).tolist()
         rate, lowest = self.schedule.rate(position.step), self.schedule.best_loss
         position.interval += 1
@@ -319,7 +319,8 @@ class Trainer:
         """
         if not self.ranks.is_time_to_talk(self.position.step):
             return
-        leave, save = self.ranks.largest([self.interrupt.requested, self.checkpoint_due()])
+        is_due = self.checkpoints.is_due(self.config.runtime.checkpoint_minutes)
+        leave, save = self.ranks.largest([self.interrupt.requested, is_due])
         if leave:
             self.leave()
         if save:
@@ -333,10 +334,6 @@ class Trainer:
         """
         self.save()
         raise PreemptedError(f"asked to stop: saved after step {self.position.step}; the same command resumes")
-
-    def checkpoint_due(self) -> bool:
-        """Whether the last checkpoint is older than `runtime.checkpoint_minutes`."""
-        return time.monotonic() - self.last_save > 60 * self.config.runtime.checkpoint_minutes
 
     def save(self) -> None:
         """Write a checkpoint of everything the loop keeps."""
@@ -358,7 +355,6 @@ class Trainer:
         }
         self.checkpoints.save(self.position.step, state, self.position.best_step)
         self.ranks.meet()
-        self.last_save = time.monotonic()
 
     def resume_or_start(self) -> None:
         """Continue from the newest valid checkpoint, or evaluate the initial network and write the first one."""
@@ -381,6 +377,7 @@ class Trainer:
         self.classifier.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.average.load_state_dict(state.get("average", {}))  # none in checkpoints older than averaging
+        self.weights.refresh()
         if weights_only:
             return
         check_same_data(data_fingerprints(self.train_store, self.dev_store), state["data"], self.checkpoints.directory)
@@ -390,6 +387,7 @@ class Trainer:
         if state["dtype"] != str(self.dtype):
             logger.warning("going on in %s, as the run began, not in %s", state["dtype"], self.dtype)
             self.dtype = getattr(torch, state["dtype"].removeprefix("torch."))
+            self.weights = make_weights(self.classifier, self.optimizer, self.dtype)
         self.train_store.frontend.load_state_dict(state["frontend"])
         self.schedule.load_state_dict(state["schedule"])
         self.rising.load_state_dict(state["rising"])

@@ -17,7 +17,7 @@ from torch.nn import functional
 from acoustic.data.batches import Store
 from acoustic.nn.classifier import SenoneClassifier
 from acoustic.nn.saturation import is_active
-from acoustic.train.guard import clip_gradients
+from acoustic.train.guard import clip_gradients, total_norm
 from acoustic.train.optim import OptimConfig, make_optimizer, set_rates
 
 NUM_FRAMES = 2048
@@ -75,7 +75,8 @@ def next_update(
     twin_optimizer.zero_grad(set_to_none=True)
     with torch.enable_grad():
         functional.cross_entropy(twin(inputs).float(), targets, label_smoothing=config.label_smoothing).backward()
-    norm = clip_gradients(twin.parameters(), config.clip_norm)
+    norm = total_norm(parameter.grad for parameter in twin.parameters())
+    clip_gradients(twin.parameters(), config.clip_norm)
     twin_optimizer.step()
     pairs = zip([*classifier.hidden_affines, classifier.output], [*twin.hidden_affines, twin.output], strict=True)
     with torch.no_grad():

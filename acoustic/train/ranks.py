@@ -20,7 +20,7 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from acoustic.errors import ConfigError, TrainingError
@@ -74,7 +74,7 @@ class Ranks:
         """
         return num_batch_frames if self.average_steps is None else max(1, num_frames)
 
-    def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+    def add_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Add up the gradients of all ranks, unless weights are averaged instead."""
         if self.average_steps is None:
             self.sum(parameter.grad for parameter in parameters if parameter.grad is not None)
