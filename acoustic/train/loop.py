@@ -65,7 +65,7 @@ class Trainer:
         self.set_batch_size(config.data.batch_size * self.ranks.world_size)
         hidden_weights = [affine.weight for affine in classifier.hidden_affines]
         self.optimizer = make_optimizer(config.optim, classifier.parameters(), hidden_weights)
-        self.weights = make_weights(classifier, self.optimizer, dtype)
+        self.weights = make_weights(classifier, self.optimizer, dtype, self.ranks.adds_gradients)
         self.average = make_average(config.average, classifier)
         self.masking = InputMasking(config.masking, train_store.frontend)
         self.position = Position()
@@ -387,7 +387,7 @@ class Trainer:
         if state["dtype"] != str(self.dtype):
             logger.warning("going on in %s, as the run began, not in %s", state["dtype"], self.dtype)
             self.dtype = getattr(torch, state["dtype"].removeprefix("torch."))
-            self.weights = make_weights(self.classifier, self.optimizer, self.dtype)
+            self.weights = make_weights(self.classifier, self.optimizer, self.dtype, self.ranks.adds_gradients)
         self.train_store.frontend.load_state_dict(state["frontend"])
         self.schedule.load_state_dict(state["schedule"])
         self.rising.load_state_dict(state["rising"])

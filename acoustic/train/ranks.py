@@ -74,9 +74,14 @@ class Ranks:
         """
         return num_batch_frames if self.average_steps is None else max(1, num_frames)
 
+    @property
+    def adds_gradients(self) -> bool:
+        """Whether the gradients of several ranks are added up: not when weights are averaged instead."""
+        return self.world_size > 1 and self.average_steps is None
+
     def add_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Add up the gradients of all ranks, unless weights are averaged instead."""
-        if self.average_steps is None:
+        if self.adds_gradients:
             self.sum(parameter.grad for parameter in parameters if parameter.grad is not None)
 
     def is_time_to_average(self, step: int) -> bool:

@@ -121,7 +121,10 @@ class Bfloat16Copies(Weights):
                 leaf.copy_(master)
 
 
-def make_weights(classifier: SenoneClassifier, optimizer: torch.optim.Optimizer, dtype: torch.dtype) -> Weights:
-    """What serves a run in `dtype` best."""
+def make_weights(
+    classifier: SenoneClassifier, optimizer: torch.optim.Optimizer, dtype: torch.dtype, adds_gradients: bool = False
+) -> Weights:
+    """What serves a run in `dtype` best; `adds_gradients`: up over ranks, for which they are better in float32."""
     on_cpu = next(classifier.parameters()).device.type == "cpu"
-    return (Bfloat16Copies if on_cpu and dtype == torch.bfloat16 else Weights)(classifier, optimizer)
+    kind = Bfloat16Copies if on_cpu and dtype == torch.bfloat16 and not adds_gradients else Weights
+    return kind(classifier, optimizer)
