@@ -17,7 +17,7 @@ from acoustic.asynchronous.processes import Processes
 from acoustic.asynchronous.replica_process import run_replica
 from acoustic.asynchronous.shard_process import run_shard, snapshot_path
 from acoustic.asynchronous.simulation import Finished
-from acoustic.asynchronous.talk import LOAD, REPORTS, SAVE, Control, PeerGoneError, header, leases
+from acoustic.asynchronous.talk import LOAD, REPORTS, SAVE, Control, PeerGoneError, compose, leases, request
 from acoustic.log import get_logger
 from acoustic.nn.bundle import load_weights_only
 from acoustic.train.config import TrainConfig
@@ -190,8 +190,9 @@ class Coordinator:
             try:
                 # A pair of this moment only: none lies idle that would break when its shard is killed.
                 pair = self.control.connect(shard)
-                pair.send(header(kind))
-                pair.receive(torch.zeros(1, dtype=torch.float64))
+                pair.expect()
+                pair.send(compose(request(kind)))
+                pair.receive()
                 return
             except PeerGoneError:
                 self.processes.wait_for_end(SHARD, shard)

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
 import uuid
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from acoustic import log
 from acoustic.asynchronous.arithmetic import Gradient, Replica, to_half
 from acoustic.asynchronous.beginning import Beginning
 from acoustic.asynchronous.dispatch import Lease
 from acoustic.asynchronous.layout import split_layers
-from acoustic.asynchronous.talk import FETCH, PUSH, REPORTS, Control, Pair, PeerGoneError, RunOverError, header, leases
+from acoustic.asynchronous.talk import (
+    FETCH,
+    PUSH,
+    REPORTS,
+    Control,
+    Pair,
+    PeerGoneError,
+    RunOverError,
+    compose,
+    head_of,
+    leases,
+    payload_of,
+    request,
+)
 from acoustic.errors import AcousticError
 from acoustic.train.config import TrainConfig
 from acoustic.train.precision import set_up_torch
@@ -62,7 +78,6 @@ class Worker:
         self.half = options.half_gradients
         self.replica = Replica(config, classifier, store, layouts, beginning.torch_dtype)
         self.pairs: list[Pair | None] = [None] * len(layouts)
-        self.buffers = [torch.empty(layout.size) for layout in layouts]
 
     def run(self) -> None:
         """Ask for work, do it, report.
@@ -92,24 +107,12 @@ class Worker:
 
     def fetch(self, lease: Lease) -> None:
         """Take over the parameters of all shards, of those that are replaced meanwhile too."""
-        missing = list(range(len(self.pairs)))
+        missing = set(range(len(self.pairs)))
         while missing:
-            asked = [shard for shard in missing if self.send(shard, header(FETCH, lease))]
-            missing = [shard for shard in missing if shard not in asked or not self.take(shard)]
-
-    def take(self, shard: int) -> bool:
-        """Receive a shard's parameters; whether it sent them."""
-        pair, version = self.pairs[shard], torch.zeros(1, dtype=torch.float64)
-        if pair is None:
-            return False
-        try:
-            pair.receive(version)
-            pair.receive(self.buffers[shard])
-        except PeerGoneError:
-            self.pairs[shard] = None
-            return False
-        self.replica.take(shard, self.buffers[shard], int(version))
-        return True
+            for shard, answer in self.ask(dict.fromkeys(missing, compose(request(FETCH, lease)))):
+                flat = payload_of(answer, torch.float32, self.replica.layouts[shard].size)
+                self.replica.take(shard, flat, int(head_of(answer)[0]))
+                missing.remove(shard)
 
     def push(self, lease: Lease, gradient: Gradient) -> list[int]:
         """Send a gradient to all shards. What one that is gone did with it nobody knows: it is not sent again.
@@ -117,33 +120,38 @@ class Worker:
         Returns:
             staleness at each shard that applied it.
         """
-        asked = []
+        messages = {}
         for shard, part in enumerate(gradient.parts):
-            part, scale = to_half(part) if self.half else (part, 0.0)
-            if self.pairs[shard] is not None and self.send(shard, header(PUSH, lease, scale), part):
-                asked.append(shard)
-        staleness = []
-        for shard in asked:
-            pair, version = self.pairs[shard], torch.zeros(1, dtype=torch.float64)
-            try:
-                if pair is not None:
-                    pair.receive(version)
-                    staleness.append(max(0, int(version) - 1 - self.replica.versions[shard]))
-            except PeerGoneError:
-                self.pairs[shard] = None
-        return staleness
+            if self.pairs[shard] is not None:
+                part, scale = to_half(part) if self.half else (part, 0.0)
+                messages[shard] = compose(request(PUSH, lease, scale), part)
+        versions = self.replica.versions
+        return [max(0, int(head_of(answer)[0]) - 1 - versions[shard]) for shard, answer in self.ask(messages)]
 
-    def send(self, shard: int, *tensors: torch.Tensor) -> bool:
-        """Send tensors to a shard, connecting first where there is no pair yet; whether they were sent."""
+    def ask(self, messages: Mapping[int, Tensor]) -> list[tuple[int, Tensor]]:
+        """Send each shard its message, connecting first where there is no pair yet; the answers of those that gave one,
+        each until the shard is asked again."""
+        asked, answers = [], []
+        for shard, message in messages.items():
+            with self._unless_gone(shard):
+                size = self.replica.layouts[shard].size
+                pair = self.pairs[shard] or self.control.connect(shard, size * torch.float32.itemsize)
+                self.pairs[shard] = pair
+                pair.expect()
+                pair.send(message)
+                asked.append((shard, pair))
+        for shard, pair in asked:
+            with self._unless_gone(shard):
+                answers.append((shard, pair.receive()))
+        return answers
+
+    @contextlib.contextmanager
+    def _unless_gone(self, shard: int) -> Iterator[None]:
+        """Let go of the pair with a shard that is gone."""
         try:
-            pair = self.pairs[shard] or self.control.connect(shard)
-            self.pairs[shard] = pair
-            for tensor in tensors:
-                pair.send(tensor)
+            yield
         except PeerGoneError:
             self.pairs[shard] = None
-            return False
-        return True
 
 
 def device_of(kind: str, number: int) -> torch.device:

@@ -19,7 +19,6 @@ from acoustic.asynchronous.dispatch import Lease
 from acoustic.asynchronous.layout import split_layers
 from acoustic.asynchronous.talk import (
     FETCH,
-    HEADER_SIZE,
     LOAD,
     PATIENCE,
     PUSH,
@@ -28,8 +27,11 @@ from acoustic.asynchronous.talk import (
     Pair,
     PeerGoneError,
     RunOverError,
+    compose,
     connections,
+    head_of,
     lease_in,
+    payload_of,
 )
 from acoustic.nn.bundle import load_weights_only
 from acoustic.train.config import TrainConfig
@@ -93,36 +95,35 @@ class Server:
     def serve(self, control: Control, name: str) -> None:
         """Answer one process until it is gone."""
         try:
-            pair = Pair(control.store, name, 0)
-            head = torch.zeros(HEADER_SIZE, dtype=torch.float64)
+            pair = Pair(control.store, name, 0, self.shard.flat.nbytes)
+            pair.expect()
             while True:
-                self.answer(pair, pair.receive(head, PATIENCE))
+                answer = self.answer(pair.receive(PATIENCE))
+                pair.expect()
+                pair.send(answer)
         except PeerGoneError:
             return
 
-    def answer(self, pair: Pair, head: Tensor) -> None:
-        """Do what one message asks, and answer with the shard's version; a fetch with its parameters too."""
-        kind, scale = int(head[0]), float(head[-1])
+    def answer(self, message: Tensor) -> Tensor:
+        """Do what a message asks. The answer begins with the shard's version; to a fetch its parameters follow."""
+        head, size = head_of(message), self.shard.layout.size
+        kind, scale = int(head[0]), head[-1]
         if kind == FETCH:
-            flat, version = self.fetch(lease_in(head))
-            pair.send(torch.tensor([version], dtype=torch.float64))
-            pair.send(flat)
-            return
+            return self.fetch(lease_in(head))
         if kind == PUSH:
-            gradient = torch.empty(self.shard.layout.size, dtype=torch.float16 if scale else torch.float32)
-            pair.receive(gradient)
+            gradient = payload_of(message, torch.float16 if scale else torch.float32, size)
             self.push(lease_in(head), from_half(gradient, scale) if scale else gradient)
         elif kind == SAVE:
             self.save()
         elif kind == LOAD:
             self.load()
-        pair.send(torch.tensor([self.shard.version], dtype=torch.float64))
+        return compose([self.shard.version])
 
-    def fetch(self, lease: Lease) -> tuple[Tensor, int]:
-        """A copy of the parameters, and their version."""
+    def fetch(self, lease: Lease) -> Tensor:
+        """The answer with the parameters as they are now."""
         with self.lock:
             self.note("fetch", lease)
-            return self.shard.flat.clone(), self.shard.version
+            return compose([self.shard.version], self.shard.flat)
 
     def push(self, lease: Lease, gradient: Tensor) -> None:
         """Apply a gradient; a snapshot now and then."""

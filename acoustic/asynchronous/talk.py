@@ -12,7 +12,7 @@ import json
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -28,11 +28,16 @@ PATIENCE = timedelta(days=2)  # with which a process waits to be given something
 # ... for the answer of one that is known to be there. Most deaths are noticed at once, but one in the middle of a large
 # message sometimes only by this.
 ANSWER = timedelta(seconds=20)
-FIRST_PAUSE, LAST_PAUSE = 0.0005, 0.02  # seconds between two looks into a queue
+# Between two looks into a queue: a part of the time waited so far, in these bounds of seconds. What is waited for is so
+# noticed a few hundredths too late; a look takes a tenth of a millisecond.
+PAUSE_SHARE, FIRST_PAUSE, LAST_PAUSE = 0.1, 0.0005, 0.02
 
 # What a replica, or the coordinator, asks of a shard.
 FETCH, PUSH, SAVE, LOAD = 0, 1, 2, 3
-HEADER_SIZE = 8  # kind, replica, first, end, rate, momentum, fetches, scale of a half-precision gradient
+# Numbers at the head of a message: kind, replica, first, end, rate, momentum, fetches, scale of a half-precision
+# gradient; of an answer: the shard's version.
+HEAD_SIZE = 8
+HEAD_BYTES = 8 * HEAD_SIZE
 REPORTS = "reports"  # the queue that the coordinator reads
 
 
@@ -110,15 +115,14 @@ class Control:
         Raises:
             RunOverError: the coordinator has ended.
         """
-        pause = FIRST_PAUSE
+        began = time.monotonic()
         while True:
             with _while_it_runs(), contextlib.suppress(dist.QueueEmptyError):
                 return json.loads(self.store.queue_pop(queue, False))
-            time.sleep(pause)
-            pause = min(2 * pause, LAST_PAUSE)
+            time.sleep(min(max(FIRST_PAUSE, PAUSE_SHARE * (time.monotonic() - began)), LAST_PAUSE))
 
-    def connect(self, shard: int) -> Pair:
-        """Ask a shard for a pair of one's own.
+    def connect(self, shard: int, payload_bytes: int = 0) -> Pair:
+        """Ask a shard for a pair of one's own, on which so long answers come.
 
         Raises:
             PeerGoneError: it did not answer.
@@ -126,7 +130,7 @@ class Control:
         """
         name = uuid.uuid4().hex
         self.send(connections(shard), name)
-        return Pair(self.store, name, 1)
+        return Pair(self.store, name, 1, payload_bytes)
 
 
 @contextlib.contextmanager
@@ -150,41 +154,56 @@ def leases(name: str) -> str:
 
 
 class Pair:
-    """Two processes that send each other tensors.
+    """Two processes that send each other messages.
+
+    A message is one tensor of bytes, head and payload together: each that is sent apart wakes up the other process,
+    which on a busy machine costs a time slice.
 
     Args:
         store: where they find each other.
         name: that both know, never used before.
         rank: 0 for the shard, 1 for the one that asked.
+        payload_bytes: of the longest message that comes in.
 
     Raises:
         PeerGoneError: the other does not come.
     """
 
-    def __init__(self, store: Store, name: str, rank: int) -> None:
+    def __init__(self, store: Store, name: str, rank: int, payload_bytes: int) -> None:
         self._other = 1 - rank
+        self._inbox = torch.zeros(HEAD_BYTES + payload_bytes, dtype=torch.uint8)
+        self._expected: Any = None
         with _while_it_answers():
             # Its methods are not in torch's type hints.
             self._group: Any = dist.ProcessGroupGloo(PrefixStore(name, store), rank, 2, ANSWER)
 
-    def send(self, tensor: Tensor) -> None:
-        """Send a tensor, whose shape and type the other knows.
+    def expect(self) -> None:
+        """Let the next message overwrite the last. What is expected need not be announced before it is sent.
+
+        Raises:
+            PeerGoneError: there will be none.
+        """
+        with _while_it_answers():
+            self._expected = self._group.recv([self._inbox], self._other, 0)
+
+    def send(self, message: Tensor) -> None:
+        """Send a message.
 
         Raises:
             PeerGoneError: it cannot be sent.
         """
         with _while_it_answers():
-            self._group.send([tensor], self._other, 0).wait()
+            self._group.send([message], self._other, 0).wait()
 
-    def receive(self, tensor: Tensor, patience: timedelta = ANSWER) -> Tensor:
-        """Fill a tensor with what the other sends.
+    def receive(self, patience: timedelta = ANSWER) -> Tensor:
+        """Wait for the message that is expected: uint8 [HEAD_BYTES + payload_bytes], shorter ones at its beginning.
 
         Raises:
-            PeerGoneError: it sends nothing.
+            PeerGoneError: it does not come.
         """
         with _while_it_answers():
-            self._group.recv([tensor], self._other, 0).wait(patience)
-        return tensor
+            self._expected.wait(patience)
+        return self._inbox
 
 
 @contextlib.contextmanager
@@ -195,18 +214,39 @@ def _while_it_answers() -> Iterator[None]:
         raise PeerGoneError from error
 
 
-# -- the head of each message to a shard ------------------------------------------------------------------------------
+# -- messages: a head of HEAD_SIZE float64 numbers, then parameters or a gradient -------------------------------------
 
 
-def header(kind: int, lease: Lease | None = None, scale: float = 0.0) -> Tensor:
-    """float64 [HEADER_SIZE]. `scale` is that of a gradient in half precision, 0 for float32."""
-    of_lease = [0.0] * 6
-    if lease is not None:
-        of_lease = [lease.replica, lease.first, lease.end, lease.rate, lease.momentum, float(lease.fetches)]
-    return torch.tensor([kind, *of_lease, scale], dtype=torch.float64)
+def compose(head: Sequence[float], payload: Tensor | None = None) -> Tensor:
+    """A message, uint8 [HEAD_BYTES + bytes of the payload].
+
+    Args:
+        head: up to HEAD_SIZE numbers.
+        payload: one-dimensional.
+    """
+    numbers = torch.tensor([*head, *[0.0] * (HEAD_SIZE - len(head))], dtype=torch.float64).view(torch.uint8)
+    return numbers if payload is None else torch.cat([numbers, payload.view(torch.uint8)])
 
 
-def lease_in(head: Tensor) -> Lease:
-    """The lease that a message belongs to."""
-    _, replica, first, end, rate, momentum, fetches, _ = head.tolist()
+def head_of(message: Tensor) -> list[float]:
+    """The numbers that a message begins with."""
+    numbers: list[float] = message[:HEAD_BYTES].view(torch.float64).tolist()
+    return numbers
+
+
+def payload_of(message: Tensor, dtype: torch.dtype, size: int) -> Tensor:
+    """What follows them, as a view [size]."""
+    return message[HEAD_BYTES : HEAD_BYTES + size * dtype.itemsize].view(dtype)
+
+
+def request(kind: int, lease: Lease | None = None, scale: float = 0.0) -> list[float]:
+    """The head of a message to a shard. `scale` is that of a gradient in half precision, 0 for float32."""
+    if lease is None:
+        return [kind]
+    return [kind, lease.replica, lease.first, lease.end, lease.rate, lease.momentum, lease.fetches, scale]
+
+
+def lease_in(head: Sequence[float]) -> Lease:
+    """The lease that a request belongs to."""
+    _, replica, first, end, rate, momentum, fetches, _ = head
     return Lease(int(replica), int(first), int(end), rate, momentum, bool(fetches))
