@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from acoustic.cli.flat_start import add_feature_options, speakers
+from acoustic.cli.train_gmm import add_feature_options, speakers
 from acoustic.errors import ConfigError, DataError
 from acoustic.fsio import write_text
 from acoustic.kaldi.alignments import read_alignments, read_model

@@ -31,6 +31,7 @@ VERBS = {
     "init-mono": "init_mono",
     "align-equal": "align_equal",
     "flat-start": "flat_start",
+    "train-gmm": "train_gmm",
     "build-tree": "build_tree",
     "convert-ali": "convert_ali",
     "align": "align",

@@ -60,7 +60,7 @@ model_dir=$kaldi_dir/exp/tri1 ali_dir=$kaldi_dir/exp/tri1_ali graph_dir=$kaldi_d
 align_lang=$kaldi_dir/data/lang_test fbank_conf=$here/conf/fbank.conf experiment=digits
 tune_options=()
 [ -z "$from_scratch" ] || [ ! -e "$ali_dir/final.mdl" ] || reference_ali=$ali_dir
-flat_start_leaves=130
+flat_start_leaves=130 flat_start_gauss=2000
 choose_flat_start "$from_scratch"
 check_numbers realign
 check_sequence

@@ -51,7 +51,7 @@ decoder=$(choose_decoder "$decoder")
 lang_dir=$exp/lang align_lang=$exp/lang model_dir=$exp/mono ali_dir=$exp/mono_ali graph_dir=$exp/graph
 fbank_conf=$here/conf/fbank.conf experiment=mini
 [ -z "$flat_start" ] || reference_ali=$ali_dir
-flat_start_leaves=400
+flat_start_leaves=400 flat_start_gauss=4000
 choose_flat_start "$flat_start"
 check_numbers realign
 check_sequence

@@ -18,6 +18,7 @@ from acoustic.kaldi.tree import DecisionTree
 from acoustic.states.cepstra import cosine_transform, gaussian_features
 from acoustic.states.flat_start import FlatStartOptions, flat_start
 from acoustic.states.mixtures import Mixtures, split_targets
+from acoustic.states.train_gmm import GmmOptions, train_gmm
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 MODEL = GOLDEN / "model" / "mono" / "final.mdl"
@@ -129,15 +130,22 @@ def test_schedule_is_that_of_train_mono():
         FlatStartOptions(num_gauss=0)
 
 
+def test_schedule_is_that_of_train_deltas():
+    options = GmmOptions(num_gauss=1100)
+    assert [iteration for iteration in range(1, 36) if options.aligns_after(iteration)] == [10, 20, 30, 35]
+    assert [options.num_gauss_at(iteration, 100) for iteration in (1, 2, 3, 27, 35)] == [100, 100, 140, 1100, 1100]
+    for wrong in ({"realign_iters": "10,20"}, {"boost_silence": 0.0}, {"retry_beam": 5.0}, {"max_iter_inc": 0}):
+        with pytest.raises(ValueError, match="--" + next(iter(wrong)).replace("_", "-")):
+            GmmOptions(**wrong)
+
+
 def test_rounds_find_the_phones_that_made_the_features(model, alignments, features):
     graphs = dict(read_table(GRAPHS, "fst"))
     rounds = []
     many_features = {f"{utt}-{copy}": x for copy in range(3) for utt, x in features.items()}
     many_graphs = {f"{utt}-{copy}": graphs[utt] for copy in range(3) for utt in features}
     start = TransitionModel.from_tree(DecisionTree.read(MODEL.parent / "tree"), model.topology)
-    estimated, found = flat_start(
-        start, many_graphs, many_features, FlatStartOptions(8, num_gauss=200), report=rounds.append
-    )
+    estimated, found = flat_start(start, many_graphs, many_features, FlatStartOptions(8, 200, 6), report=rounds.append)
     likelihoods = [done.likelihood for done in rounds]
     assert likelihoods[-1] > likelihoods[0] and rounds[-1].num_moved < 0.05 * rounds[-1].num_frames
     right = sum(
@@ -147,6 +155,53 @@ def test_rounds_find_the_phones_that_made_the_features(model, alignments, featur
     assert right > 0.5 * rounds[-1].num_frames
     assert estimated.fingerprint() == start.fingerprint()
     assert not np.array_equal(estimated.log_prob, start.log_prob)
+
+
+@pytest.fixture(scope="module")
+def copies(features):
+    """Features and graphs of three times as many utterances."""
+    graphs = dict(read_table(GRAPHS, "fst"))
+    return (
+        {f"{utt}-{copy}": x for copy in range(3) for utt, x in features.items()},
+        {f"{utt}-{copy}": graphs[utt] for copy in range(3) for utt in features},
+    )
+
+
+def test_gaussians_of_good_alignments_mend_bad_ones(model, alignments, copies):
+    """Two copies of each utterance are aligned, the third one begins without; all get the right alignment."""
+    features, graphs = copies
+    first = {f"{utt}-{copy}": ids for copy in range(2) for utt, ids in alignments.items()}
+    rounds = []
+    options = GmmOptions(4, 100, 2, realign_iters="2")
+    estimated, found = train_gmm(model, graphs, features, first, options, report=rounds.append)
+    assert len(rounds) == 2 and found.keys() == features.keys()
+    assert rounds[0].num_moved > 0.3 * rounds[0].num_frames and rounds[1].num_moved < 0.02 * rounds[1].num_frames
+    right = [to_pdfs(model, utt, ids) == to_pdfs(model, utt, alignments[utt[:-2]]) for utt, ids in found.items()]
+    assert np.concatenate(right).mean() > 0.95
+    assert not np.array_equal(estimated.log_prob, model.log_prob)
+
+
+def test_boosted_silence_gets_more_frames(model, alignments, copies):
+    features, graphs = copies
+    first = {f"{utt}-0": ids for utt, ids in alignments.items()}
+    noise = np.random.default_rng(1)
+    noisy = {utt: (x + 9.0 * noise.standard_normal(x.shape)).astype(np.float32) for utt, x in features.items()}
+    silence = [1, 2, 3, 4, 5]
+
+    def num_silent(boost: float) -> int:
+        _, found = train_gmm(model, graphs, noisy, first, GmmOptions(1, boost_silence=boost), silence_phones=silence)
+        return sum(int(np.isin(to_phones(model, utt, ids), silence).sum()) for utt, ids in found.items())
+
+    assert num_silent(20.0) > 1.1 * num_silent(1.0)
+
+
+def test_alignments_of_other_features_are_refused(model, alignments, copies):
+    features, graphs = copies
+    utt = next(iter(alignments))
+    with pytest.raises(DataError, match="of alignment"):
+        train_gmm(model, graphs, features, {f"{utt}-0": alignments[utt][:-1]}, GmmOptions(1))
+    with pytest.raises(DataError, match="no utterance can be aligned"):
+        train_gmm(model, graphs, features, {"other": alignments[utt]}, GmmOptions(1))
 
 
 def test_cepstra_are_without_the_speakers_mean_and_the_transform_is_orthonormal():
@@ -217,3 +272,23 @@ def test_utterances_that_cannot_be_aligned_are_counted(tmp_path, features):
     assert not (tmp_path / "ali").exists()
     run(["flat-start", "--max-skip-fraction=0.5", *arguments])
     assert len(dict(read_alignments(tmp_path / "ali"))) == len(features) - 1
+
+
+def test_alignments_given_to_train_gmm_are_realigned(tmp_path, features):
+    with TableWriter(f"ark:{tmp_path / 'feats'}", "matrix") as writer:
+        for utt, matrix in features.items():
+            writer.write(utt, matrix)
+    given, model = GOLDEN / "align" / "tri1", GOLDEN / "model" / "tri1" / "final.mdl"
+    options = ["--num-iters=2", "--num-gauss=200", "--num-ceps=0", "--num-jobs=1"]
+    inputs = [str(model), f"ark:{given / 'graphs.fsts'}", f"ark:{tmp_path / 'feats'}", str(given)]
+    run(["train-gmm", *options, *inputs, str(tmp_path / "ali")])
+    made, triphones = read_model(tmp_path / "ali"), TransitionModel.read(model)
+    assert made.fingerprint() == triphones.fingerprint()
+    before = dict(read_alignments(given))
+    for utt, ids in read_alignments(tmp_path / "ali"):
+        same = to_phones(made, utt, ids) == to_phones(triphones, utt, before[utt])
+        assert same.mean() > 0.5
+    with pytest.raises(ConfigError, match="needs --silence-phones"):
+        run(["train-gmm", "--boost-silence=1.5", *inputs, str(tmp_path / "ali")])
+    with pytest.raises(ConfigError, match="colon-separated"):
+        run(["train-gmm", "--silence-phones=1,2", *inputs, str(tmp_path / "ali")])
