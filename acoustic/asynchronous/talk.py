@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -28,9 +27,6 @@ PATIENCE = timedelta(days=2)  # with which a process waits to be given something
 # ... for the answer of one that is known to be there. Most deaths are noticed at once, but one in the middle of a large
 # message sometimes only by this.
 ANSWER = timedelta(seconds=20)
-# Between two looks into a queue: a part of the time waited so far, in these bounds of seconds. What is waited for is so
-# noticed a few hundredths too late; a look takes a tenth of a millisecond.
-PAUSE_SHARE, FIRST_PAUSE, LAST_PAUSE = 0.1, 0.0005, 0.02
 
 # What a replica, or the coordinator, asks of a shard.
 FETCH, PUSH, SAVE, LOAD = 0, 1, 2, 3
@@ -105,21 +101,24 @@ class Control:
         """
         with _while_it_runs():
             self.store.queue_push(queue, json.dumps(message))
+            self.store.set(bell(queue), "rung")
 
     def receive(self, queue: str) -> Any:
-        """Wait for the first message of a queue and take it.
+        """Wait for the first message of a queue, which nobody else reads, and take it.
 
-        By asking again and again: when a process is killed while the store keeps it waiting, and the message comes in
-        that instant, the store can hang or end its own process.
+        It waits for the queue's bell. Waiting by `queue_pop` would leave this connection listed for that queue:
+        a later message then ends whatever else it waits for, so that gloo reads an address that is not there yet, and
+        the process crashes.
 
         Raises:
             RunOverError: the coordinator has ended.
         """
-        began = time.monotonic()
         while True:
-            with _while_it_runs(), contextlib.suppress(dist.QueueEmptyError):
-                return json.loads(self.store.queue_pop(queue, False))
-            time.sleep(min(max(FIRST_PAUSE, PAUSE_SHARE * (time.monotonic() - began)), LAST_PAUSE))
+            with _while_it_runs():
+                self.store.delete_key(bell(queue))
+                with contextlib.suppress(dist.QueueEmptyError):
+                    return json.loads(self.store.queue_pop(queue, False))
+                self.store.wait([bell(queue)], PATIENCE)
 
     def connect(self, shard: int, payload_bytes: int = 0) -> Pair:
         """Ask a shard for a pair of one's own, on which so long answers come.
@@ -137,10 +136,13 @@ class Control:
 def _while_it_runs() -> Iterator[None]:
     try:
         yield
-    except dist.QueueEmptyError:
-        raise
     except dist.DistError as error:
         raise RunOverError from error
+
+
+def bell(queue: str) -> str:
+    """The key that is set whenever a message was put into a queue."""
+    return f"bell-{queue}"
 
 
 def connections(shard: int) -> str:
