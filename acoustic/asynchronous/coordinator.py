@@ -32,7 +32,12 @@ class Coordinator:
     Args:
         config: the whole configuration.
         folder: for what the processes share; it is made anew, and removed at the end unless there is a journal.
+
+    Attributes:
+        replica_work: what the processes of replicas do.
     """
+
+    replica_work = staticmethod(run_replica)
 
     def __init__(self, config: TrainConfig, folder: Path) -> None:
         self.config, self.options, self.folder = config, config.asynchronous, folder
@@ -71,7 +76,7 @@ class Coordinator:
 
     def _start(self, what: str, number: int) -> None:
         assert self.control is not None
-        work = run_shard if what == SHARD else run_replica
+        work = run_shard if what == SHARD else self.replica_work
         place = self.options.listen, self.control.port
         self.processes.start(what, number, work, *place, str(self.folder), self.config)
 

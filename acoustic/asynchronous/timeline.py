@@ -1,18 +1,22 @@
 """When things happen in asynchronous SGD, by imagined delays: a simulation of discrete events, without any arithmetic.
 
-A replica asks for a lease; its request for parameters travels to every shard, waits its turn there, and is answered;
-the gradient takes its time; the push travels to every shard, waits its turn, is applied and acknowledged; then the
-replica asks again. Everything random is a function of the seed, the replica and the lease.
+A replica asks the coordinator for a lease, and waits its turn there; its request for parameters travels to every shard,
+waits its turn there, and is answered; the gradient takes its time; the push travels to every shard, waits its turn, is
+applied and acknowledged; then the replica asks again. Everything random is a function of the seed, the replica and the
+lease.
 """
 
 from __future__ import annotations
 
 import functools
 import heapq
+import math
 import random
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 
+from acoustic.asynchronous.cores import Cores
 from acoustic.asynchronous.dispatch import Dispatcher, Lease
 from acoustic.train.asynchronous_config import DelaysConfig
 
@@ -61,8 +65,8 @@ class Timeline:
         """Begin at time zero, everybody at rest."""
         self.seconds = 0.0
         self.busy_seconds = [0.0] * self.num_shards
-        self._shard_free = [0.0] * self.num_shards
-        self._core_free = [0.0] * (self.delays.cores or 0)
+        self._cores: Cores[Action] = Cores(self.delays.cores, self.delays.contention)
+        self._queues: dict[Hashable, deque[tuple[float, Action]]] = {}  # of whoever does one thing at a time
         self._agenda: list[tuple[float, int, Action]] = []
         self._count = 0
         self._waiting = list(range(self.num_replicas))
@@ -72,14 +76,24 @@ class Timeline:
         """All events until the dispatcher's batches are done, in the order of time, which begins at zero."""
         self._start()
         self._ask(dispatcher)
-        while self._agenda:
-            self.seconds, _, action = heapq.heappop(self._agenda)
+        while (action := self._next()) is not None:
             for event in action():
                 yield event
                 if event.kind == DONE:
                     dispatcher.done(event.lease.replica)
                     self._waiting.append(event.lease.replica)
                     self._ask(dispatcher)
+
+    def _next(self) -> Action | None:
+        """Go on to the next action, if there is one."""
+        end_of_work = self._cores.next_end()
+        if self._agenda and self._agenda[0][0] <= end_of_work:
+            self.seconds, _, action = heapq.heappop(self._agenda)
+            return action
+        if end_of_work == math.inf:
+            return None
+        self.seconds = end_of_work
+        return self._cores.end()
 
     def _ask(self, dispatcher: Dispatcher) -> None:
         """Have the waiting replicas ask for work, the one that has waited longest first."""
@@ -88,27 +102,37 @@ class Timeline:
             lease = dispatcher.ask(replica)
             if lease is None:
                 still_waiting.append(replica)
-            elif lease.fetches:
-                self._send_to_shards(FETCH, lease, self.delays.fetch_seconds)
             else:
-                self._start_computing(lease)
+                self._in_turn("coordinator", self.delays.word_seconds, functools.partial(self._begin, lease))
         self._waiting = still_waiting
 
     # -- one after the other ------------------------------------------------------------------------------------------
 
-    def _send_to_shards(self, kind: str, lease: Lease, seconds: float) -> None:
-        """Send a message to every shard, which each takes so long to serve."""
+    def _begin(self, lease: Lease) -> Iterator[Event]:
+        """A replica has a lease."""
+        if lease.fetches:
+            yield from self._send_to_shards(FETCH, lease)
+        else:
+            yield from self._compute(lease)
+
+    def _send_to_shards(self, kind: str, lease: Lease) -> Iterator[Event]:
+        """Send a message to every shard, once the replica has made them."""
+        own_work = self.num_shards * self.delays.message_seconds
+        return self._work(own_work, functools.partial(self._send, kind, lease))
+
+    def _send(self, kind: str, lease: Lease) -> Iterator[Event]:
+        """Messages to every shard are on their way."""
         self._answers[lease.replica] = self.num_shards
         for shard in range(self.num_shards):
             arrival = self.seconds + self._network_seconds(f"{kind} {shard}", lease)
-            self._at(arrival, functools.partial(self._arrive, kind, lease, shard, seconds))
+            self._at(arrival, functools.partial(self._arrive, kind, lease, shard))
+        yield from ()
 
-    def _arrive(self, kind: str, lease: Lease, shard: int, seconds: float) -> Iterator[Event]:
+    def _arrive(self, kind: str, lease: Lease, shard: int) -> Iterator[Event]:
         """A message has come to a shard, which serves one at a time."""
-        start = max(self.seconds, self._shard_free[shard])
-        self._shard_free[shard] = self._occupy_core(start, seconds)
+        seconds = self.delays.fetch_seconds if kind == FETCH else self.delays.apply_seconds
         self.busy_seconds[shard] += seconds
-        self._at(self._shard_free[shard], functools.partial(self._serve, kind, lease, shard))
+        self._in_turn(shard, seconds, functools.partial(self._serve, kind, lease, shard))
         yield from ()
 
     def _serve(self, kind: str, lease: Lease, shard: int) -> Iterator[Event]:
@@ -124,30 +148,48 @@ class Timeline:
             if kind == PUSH:
                 yield Event(self.seconds, DONE, lease)
             else:
-                self._start_computing(lease)
+                yield from self._compute(lease)
 
-    def _start_computing(self, lease: Lease) -> None:
+    def _compute(self, lease: Lease) -> Iterator[Event]:
         seconds = sum(self._compute_seconds(lease, step) for step in range(lease.first, lease.end))
-        self._at(self._occupy_core(self.seconds, seconds), functools.partial(self._computed, lease))
+        return self._work(seconds, functools.partial(self._computed, lease))
 
     def _computed(self, lease: Lease) -> Iterator[Event]:
         yield Event(self.seconds, COMPUTE, lease)
-        self._send_to_shards(PUSH, lease, self.delays.apply_seconds)
+        yield from self._send_to_shards(PUSH, lease)
+
+    # -- what is done when --------------------------------------------------------------------------------------------
 
     def _at(self, seconds: float, action: Action) -> None:
         """Note an action; of several at one time the one noted first comes first."""
         self._count += 1
         heapq.heappush(self._agenda, (seconds, self._count, action))
 
-    # -- how long -----------------------------------------------------------------------------------------------------
+    def _work(self, seconds: float, action: Action) -> Iterator[Event]:
+        """Have a core do so many seconds of work, then the action; that at once if there is no work."""
+        if seconds == 0.0:
+            return action()
+        self._cores.start(self.seconds, seconds, action)
+        return iter(())
 
-    def _occupy_core(self, start: float, seconds: float) -> float:
-        """When work that could begin at `start` ends, if it has to wait for a core."""
-        if not self._core_free:
-            return start + seconds
-        end = max(start, heapq.heappop(self._core_free)) + seconds
-        heapq.heappush(self._core_free, end)
-        return end
+    def _in_turn(self, who: Hashable, seconds: float, action: Action) -> None:
+        """As `_work`, when `who` has done what it was given before."""
+        queue = self._queues.setdefault(who, deque())
+        queue.append((seconds, action))
+        if len(queue) == 1:
+            self._start_first(who)
+
+    def _start_first(self, who: Hashable) -> None:
+        seconds, action = self._queues[who][0]
+        self._cores.start(self.seconds, seconds, functools.partial(self._end_first, who, action))
+
+    def _end_first(self, who: Hashable, action: Action) -> Iterator[Event]:
+        self._queues[who].popleft()
+        if self._queues[who]:
+            self._start_first(who)
+        yield from action()
+
+    # -- how long -----------------------------------------------------------------------------------------------------
 
     def _compute_seconds(self, lease: Lease, step: int) -> float:
         delays = self.delays

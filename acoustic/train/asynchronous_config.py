@@ -20,20 +20,26 @@ class DelaysConfig:
     network_seconds: float = 0.01
     apply_seconds: float = 0.0  # that a shard takes for one push, one after the other
     fetch_seconds: float = 0.0  # ... for handing out its parameters once
+    message_seconds: float = 0.0  # of a replica's own work on what it sends to a shard and on the answer
+    word_seconds: float = 0.0  # that the coordinator takes to give a replica work, one after the other
     straggler_share: float = 0.1
     straggler_factor: float = 10.0
-    cores: int | None = None  # that replicas and shards share; null: each has its own
+    cores: int | None = None  # that all processes share; null: each has its own
+    contention: float = 1.0  # times as long that work takes while all those cores are busy
 
     def __post_init__(self) -> None:
         for name in ("compute", "network"):
             if getattr(self, name) not in DISTRIBUTIONS:
                 raise ValueError(f"async.delays.{name}={getattr(self, name)!r}: choose {', '.join(DISTRIBUTIONS)}")
-        if min(self.compute_seconds, self.network_seconds, self.apply_seconds, self.fetch_seconds) < 0:
+        seconds = [value for name, value in vars(self).items() if name.endswith("_seconds")]
+        if min(seconds) < 0:
             raise ValueError("async.delays: seconds must not be negative")
         if not 0 <= self.straggler_share <= 1 or self.straggler_factor < 1:
             raise ValueError("async.delays.straggler_share must lie in [0, 1] and straggler_factor be at least 1")
         if self.cores is not None and self.cores < 1:
             raise ValueError("async.delays.cores must be at least 1, or null")
+        if self.contention < 1:
+            raise ValueError("async.delays.contention must be at least 1")
 
 
 @dataclass(kw_only=True)

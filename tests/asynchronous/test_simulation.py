@@ -129,7 +129,21 @@ def test_time_goes_by_as_the_delays_say() -> None:
     assert seconds(10, 1, **constant, apply_seconds=0.5, fetch_seconds=0.25) == pytest.approx(10 * 2.75)
     saturated = seconds(1000, 100, **constant, apply_seconds=0.5)
     assert saturated == pytest.approx(1000 * 0.5, rel=0.04)  # a shard applies one push at a time
-    assert seconds(100, 4, compute="constant", network_seconds=0.0, cores=2) == pytest.approx(50.0)
+    assert seconds(10, 1, **constant, message_seconds=0.1, word_seconds=0.3) == pytest.approx(10 * (2.0 + 0.4 + 0.3))
+    assert seconds(1000, 100, **constant, word_seconds=0.5) == pytest.approx(1000 * 0.5, rel=0.04)  # one at a time
     slow = dataclasses.asdict(DelaysConfig(compute="stragglers", network_seconds=0.0, straggler_share=0.5))
     assert seconds(110, 2, **slow) == pytest.approx(100.0)  # one replica does ten while the other does one
     assert seconds(2000, 4, compute="exponential", network_seconds=0.0) == pytest.approx(500.0, rel=0.1)
+
+
+def test_time_goes_by_as_few_cores_have_it() -> None:
+    constant = {"compute": "constant", "compute_seconds": 1.0, "network_seconds": 0.0, "cores": 2}
+    assert seconds(100, 4, **constant) == pytest.approx(50.0)
+    assert seconds(100, 3, **constant) == pytest.approx(50.0, rel=0.02)
+    assert seconds(100, 2, **constant) == pytest.approx(50.0)
+    assert seconds(100, 1, **constant, contention=1.5) == pytest.approx(100.0)
+    assert seconds(100, 2, **constant, contention=1.5) == pytest.approx(75.0)
+    assert seconds(100, 8, **constant, contention=1.5) == pytest.approx(75.0, rel=0.05)
+    # All work of an update shares the cores: 1 s of a gradient, 1/4 s of each of 2 shards, 1/10 s of words.
+    busy = seconds(1000, 8, **constant, apply_seconds=0.25, word_seconds=0.1)
+    assert busy == pytest.approx(1000 * (1.0 + 2 * 0.25 + 0.1) / 2, rel=0.03)
