@@ -33,7 +33,7 @@ def test_vesely2013_smbr() -> None:
     optim, schedule, criterion = config.optim, config.schedule, config.criterion
     assert (optim.name, optim.learning_rate, optim.momentum, config.data.batch_size) == ("sgd", 1e-5, 0.0, 1)
     assert (schedule.name, schedule.max_epochs, config.f_smoothing, config.model.rates[0]) == ("constant", 4, 0.0, 0.0)
-    assert (criterion.name, criterion.acoustic_scale, criterion.one_silence_class) == ("smbr", 0.1, True)
+    assert (criterion.name, criterion.acoustic_scale, criterion.one_silence_class) == ("smbr", 0.0909, True)
 
 
 def test_dahl2013_smbr() -> None:
