@@ -122,16 +122,16 @@ def _make_unbound(config: OptimConfig, parameters: Iterable[nn.Parameter]) -> to
     """
     parameters = list(parameters)
     if config.name == "sgd":
-        nesterov = config.nesterov and config.momentum_at(0) > 0
+        # With the momentum that there will be, for it may begin at zero; `set_rates` sets that of each update.
         optimizer: torch.optim.Optimizer = torch.optim.SGD(
             parameters,
             lr=config.learning_rate,
-            momentum=config.momentum_at(0),
-            nesterov=nesterov,
+            momentum=config.momentum,
+            nesterov=config.nesterov and config.momentum > 0,
             weight_decay=config.weight_decay,
             fused=True,
         )
-        if config.momentum_at(0) > 0:
+        if config.momentum > 0:
             # A first step that found_inf skips would leave torch's new momentum buffers uninitialised.
             for parameter in parameters:
                 optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)

@@ -92,3 +92,20 @@ def test_max_norm_leaves_the_weights_of_a_bad_update():
     optimizer.found_inf = torch.ones(())
     optimizer.step()
     assert hidden.tolist() == [[3.0, 4.0]]
+
+
+def test_nesterovs_momentum_may_begin_at_zero():
+    config, steps = OptimConfig(initial_momentum=0.0, momentum_steps=2, momentum=0.9, nesterov=True), gradients(4)
+    weight = torch.nn.Parameter(torch.zeros(4, 3))
+    optimizer = make_optimizer(config, [weight])
+    theta, velocity = torch.zeros(4, 3), torch.zeros(4, 3)
+    for number, gradient in enumerate(steps):
+        set_rates(optimizer, 0.1, config.momentum_at(number))
+        weight.grad = gradient.clone()
+        optimizer.step()
+        if number < 2:
+            theta = theta - 0.1 * gradient
+        else:
+            velocity = 0.9 * velocity + gradient
+            theta = theta - 0.1 * (gradient + 0.9 * velocity)
+    torch.testing.assert_close(weight.detach(), theta)
