@@ -50,8 +50,12 @@ class HessianFreeTrainer(Trainer):
 
     def parts(self, inputs: Tensor, targets: Tensor) -> list[Part]:
         """The batch in pieces, with their losses."""
+        smoothing = self.config.optim.label_smoothing
 
         def part(inputs: Tensor, targets: Tensor) -> Part:
-            return Part(inputs, lambda logits: functional.cross_entropy(logits, targets, reduction="sum"))
+            return Part(
+                inputs,
+                lambda logits: functional.cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing),
+            )
 
         return [part(*pieces) for pieces in zip(inputs.split(PART_FRAMES), targets.split(PART_FRAMES), strict=True)]

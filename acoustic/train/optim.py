@@ -33,12 +33,12 @@ class OptimConfig:
     adagrad_epsilon: float = 0.0  # added to Adagrad's root; 1e-10 is what torch.optim.Adagrad adds
     clip_norm: float | None = None  # gradients longer than this are scaled down to it
     max_norm: float | None = None  # radius within which the incoming weights of each hidden unit are kept
-    # hessian_free, which has no use for the options above
+    label_smoothing: float = 0.0  # share of each target's probability spread evenly over all senones
+    # hessian_free, which has use for label_smoothing alone of the options above
     damping: float = 1.0  # what is first added to the curvature; it adapts itself after every update
     max_cg_iterations: int = 50
     cg_decay: float = 0.95  # share of the last update that conjugate gradients start from
     curvature_fraction: float = 0.1  # share of a batch that the curvature is taken from
-    label_smoothing: float = 0.0  # share of each target's probability spread evenly over all senones
 
     def __post_init__(self) -> None:
         if self.name not in ("sgd", "adagrad", "adam", "adamw", "hessian_free"):
@@ -59,6 +59,8 @@ class OptimConfig:
             raise ValueError("optim.clip_norm must be positive")
         if self.max_norm is not None and self.max_norm <= 0:
             raise ValueError("optim.max_norm must be positive")
+        if self.name == "hessian_free" and (self.weight_decay or self.clip_norm or self.max_norm):
+            raise ValueError("optim.weight_decay, clip_norm and max_norm mean nothing to hessian_free: leave them out")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError("optim.label_smoothing must lie in [0, 1)")
 

@@ -117,6 +117,19 @@ def test_training_with_it_fits_the_corpus_and_resumes_to_the_same_bits(
     assert same_weights(whole, broken)
 
 
+def test_it_minimises_smoothed_targets(corpus: Path, tmp_path: Path) -> None:
+    overrides = [*HESSIAN_FREE, "schedule.max_epochs=2"]
+    plain = train_small(corpus, tmp_path / "plain", *overrides)
+    smoothed = train_small(corpus, tmp_path / "smoothed", *overrides, "optim.label_smoothing=0.5")
+    assert not same_weights(plain, smoothed)
+
+
+@pytest.mark.parametrize("override", ["optim.weight_decay=0.1", "optim.clip_norm=1", "optim.max_norm=1"])
+def test_options_that_mean_nothing_to_it_are_refused(override: str) -> None:
+    with pytest.raises(ConfigError, match="mean nothing to hessian_free"):
+        small_config(Path("some"), Path("some"), "optim=hessian_free", override)
+
+
 @pytest.mark.parametrize(
     "override", ["optim.damping=0", "optim.max_cg_iterations=0", "optim.curvature_fraction=0", "optim.cg_decay=2"]
 )
