@@ -60,6 +60,8 @@ class SequenceConfig(TrainConfig):
             self.criterion = _criterion(dict(self.criterion))
         if not 0 <= self.f_smoothing < 1:
             raise ValueError("f_smoothing must lie in [0, 1)")
+        if self.optim.label_smoothing > 0 and self.f_smoothing == 0:
+            raise ValueError("optim.label_smoothing is of cross-entropy's targets: it needs f_smoothing above 0")
         if isinstance(self.criterion, LatticeCriterionConfig):
             if self.init_from is None:
                 raise ValueError("init_from=... must be given: the network that the lattices were made with, or a like")

@@ -44,6 +44,8 @@ def make_criterion(config: SequenceConfig, train: FramesCache, dev: FramesCache,
 
 def lattice_criterion(config: SequenceConfig, criterion: LatticeCriterionConfig, utts: set[str]) -> LatticeCriterion:
     """A criterion over the lattices of `utts`."""
+    if criterion.name in ("mpe", "smbr") and not criterion.silence_phones:
+        logger.warning("no criterion.silence_phones are given: silence counts as any other phone")
     ali_dirs = dict.fromkeys([*config.train.ali_dir, *config.dev.ali_dir])
     alignments = {utt: ali for ali_dir in ali_dirs for utt, ali in read_alignments(ali_dir) if utt in utts}
     lattices: dict[str, PreparedLattice | UnusableError] = {}

@@ -77,7 +77,9 @@ class SequenceTrainer(Trainer):
         """What is minimised, summed over frames: the objective's negative and a share of cross-entropy."""
         loss = -(1 - self.f_smoothing) * self.criterion.loss_scale * objective.value
         if self.f_smoothing > 0:
-            loss = loss + self.f_smoothing * functional.cross_entropy(logits.float(), targets, reduction="sum")
+            loss = loss + self.f_smoothing * functional.cross_entropy(
+                logits.float(), targets, reduction="sum", label_smoothing=self.config.optim.label_smoothing
+            )
         return loss
 
     def dev_loss(self, number: int, logits: Tensor, targets: Tensor) -> Tensor:

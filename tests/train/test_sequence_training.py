@@ -121,6 +121,20 @@ def test_utterances_without_a_lattice_are_counted(
         run(["train-sequence", *arguments(corpus, system, tmp_path / "other", *overrides)])
 
 
+def test_cross_entropy_beside_a_criterion_has_smoothed_targets(corpus: Path, system: Path, tmp_path: Path) -> None:
+    bundles = []
+    for name, overrides in {"plain": [], "smoothed": ["optim.label_smoothing=0.5"]}.items():
+        options = ["criterion=mmi", "f_smoothing=0.5", "optim.learning_rate=1e-3", "schedule.max_epochs=1", *overrides]
+        run(["train-sequence", *arguments(corpus, system, tmp_path / name, *options)])
+        bundles.append(load_bundle(tmp_path / name))
+    assert not same_weights(*bundles)
+
+
+def test_accuracies_without_silence_phones_are_warned_of(corpus: Path, system: Path, tmp_path: Path) -> None:
+    run(["train-sequence", *arguments(corpus, system, tmp_path / "exp", "criterion=smbr", "schedule.max_epochs=1")])
+    assert "WARNING no criterion.silence_phones" in (tmp_path / "exp" / "train.log").read_text()
+
+
 @pytest.mark.parametrize("frame_subsampling", [1, 3])
 def test_lattice_free_with_numerators_of_training_graphs(
     corpus: Path, system: Path, tmp_path: Path, frame_subsampling: int
@@ -151,6 +165,7 @@ def test_lattice_free_with_numerators_of_training_graphs(
         (["train.lat_dir=null"], "lat_dir"),
         (["dev.lat_dir=null"], "lat_dir"),
         (["f_smoothing=1"], "f_smoothing"),
+        (["optim.label_smoothing=0.1"], "label_smoothing"),
         (["criterion=lfmmi", "criterion.numerator=graph"], "graph_dir"),
         (["criterion=lfmmi", "criterion.numerator=words"], "numerator"),
         (["criterion=lfsmbr", "+criterion.numerator=graph"], "numerator"),
