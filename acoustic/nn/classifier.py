@@ -68,6 +68,21 @@ class ClassifierConfig:
         return list(self.dropouts) if self.dropouts is not None else [self.dropout] * len(self.widths)
 
 
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation; a single frame, which has no variance, is normalised in training as in evaluation.
+
+    An epoch's last minibatch may be one frame, and a rank's part of it none.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, D] -> [B, D]."""
+        if self.training and len(x) < 2:
+            return nn.functional.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )  # fmt: skip
+        return super().forward(x)
+
+
 class HiddenLayer(nn.Module):
     """Affine map, normalisation, activation, dropout: [B, in_dim] -> [B, dim]."""
 
@@ -75,7 +90,7 @@ class HiddenLayer(nn.Module):
         super().__init__()
         affine_dim = 2 * dim if activation == "maxout" else dim
         self.affine = nn.Linear(in_dim, affine_dim)
-        norms = {"none": nn.Identity, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+        norms = {"none": nn.Identity, "batch": BatchNorm, "layer": nn.LayerNorm}
         self.norm = norms[config.norm](affine_dim)
         self.activation = make_activation(activation, config.negative_slope, dim)
         self.dropout = Dropout(rate)

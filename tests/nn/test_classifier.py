@@ -102,6 +102,20 @@ def bundle(net):
     )
 
 
+@pytest.mark.parametrize("num_frames", [0, 1])
+def test_batch_normalisation_trains_on_a_minibatch_without_variance(num_frames):
+    """An epoch's last minibatch is what is left of it."""
+    net = make(hidden_layers=1, hidden_dim=8, norm="batch")
+    net(3 + torch.randn(32, 12))
+    moments = net.hidden[0].norm.running_var.clone()
+    x = torch.randn(num_frames, 12)
+    logits = net.train()(x)
+    logits.sum().backward()
+    assert all(bool(parameter.grad.isfinite().all()) for parameter in net.parameters())
+    assert torch.equal(net.hidden[0].norm.running_var, moments)
+    assert torch.equal(logits, net.eval()(x))
+
+
 def test_bundle_round_trip_is_exact(tmp_path):
     net = make(hidden_layers=2, hidden_dim=8, norm="batch", activation="prelu")
     net(torch.randn(6, 12))
