@@ -66,10 +66,10 @@ class InputMasking:
         config, batch = self.config, len(inputs)
         if config.num_freq_masks:
             hidden = random_spans(batch, config.num_freq_masks, config.max_freq_width, self.num_channels, inputs.device)
-            inputs = inputs.view(batch, -1, self.num_channels).masked_fill(hidden.unsqueeze(1), 0.0).flatten(1)
+            inputs = inputs.unflatten(1, (-1, self.num_channels)).masked_fill(hidden.unsqueeze(1), 0.0).flatten(1)
         if config.num_time_masks:
             hidden = random_spans(batch, config.num_time_masks, config.max_time_width, self.num_frames, inputs.device)
-            inputs = inputs.view(batch, self.num_frames, -1).masked_fill(hidden.unsqueeze(2), 0.0).flatten(1)
+            inputs = inputs.unflatten(1, (self.num_frames, -1)).masked_fill(hidden.unsqueeze(2), 0.0).flatten(1)
         return inputs
 
 

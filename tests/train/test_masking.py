@@ -56,6 +56,13 @@ def test_inputs_that_cannot_be_masked_are_refused(masks, features, message):
         InputMasking(MaskingConfig(**masks), frontend(**features))
 
 
+@pytest.mark.parametrize("kind", ["freq", "time"])
+def test_a_rank_may_have_no_frame_of_an_epochs_last_batch(kind):
+    front = frontend(delta_order=1)
+    masking = InputMasking(MaskingConfig(**{f"num_{kind}_masks": 1, "max_time_width": 2}), front)
+    assert masking(torch.ones(0, front.input_dim)).shape == (0, front.input_dim)
+
+
 def test_masks_are_of_training_only_and_the_same_after_a_resume(corpus, tmp_path, monkeypatch):
     options = ["masking=specaugment", "model.dropout=0.2"]
     whole = train_small(corpus, tmp_path / "whole", *options)
