@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -63,7 +64,8 @@ class Coordinator:
         beginning.write(self.folder)
         self.write_states(states)
         self.control = Control.host(self.options.listen, self.options.port)
-        self.control.store.set("run", f"{self.config.fingerprint()} {self.folder.resolve()}")
+        run = {"config": self.config.fingerprint(), "shards": self.options.shards, "folder": str(self.folder.resolve())}
+        self.control.store.set("run", json.dumps(run))
         for shard in range(self.options.shards):
             self._start(SHARD, shard)
         for replica in range(self.options.replicas):
@@ -101,6 +103,10 @@ class Coordinator:
             report = self.control.receive(REPORTS)
             if report is None:
                 yield from self._look_after(dispatcher)
+            elif "gone" in report:
+                for number in [number for number, name in self.names.items() if name == report["gone"]]:
+                    logger.info("replica %d has left", number)
+                    yield from self._forget(number, dispatcher)
             else:
                 yield from self._take_report(report, dispatcher)
             self._hand_out(dispatcher)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import json
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -12,16 +17,17 @@ import torch.distributed as dist
 from acoustic.asynchronous.beginning import Beginning
 from acoustic.asynchronous.coordinator import REPLICA, Coordinator
 from acoustic.asynchronous.dispatch import Dispatcher
-from acoustic.asynchronous.processes import Processes
+from acoustic.asynchronous.processes import LOOK_SECONDS, Processes
 from acoustic.asynchronous.replica_process import run_replica
 from acoustic.asynchronous.simulation import Finished
-from acoustic.asynchronous.talk import Control, RunOverError
+from acoustic.asynchronous.talk import REPORTS, Control, RunOverError
 from acoustic.asynchronous.trainer import AsynchronousTrainer
 from acoustic.data.batches import Store
 from acoustic.errors import ConfigError
 from acoustic.log import get_logger
 from acoustic.nn.classifier import SenoneClassifier
 from acoustic.train.config import TrainConfig
+from acoustic.train.guard import Interrupt
 from acoustic.train.ranks import Ranks
 
 logger = get_logger(__name__)
@@ -72,31 +78,64 @@ def join_run(config: TrainConfig) -> None:
 
     Raises:
         ConfigError: there is no such run, or it is of another configuration.
-        TrainingError: a replica ended by itself, or too many were killed.
+        PreemptedError, TrainingError: as of Guests.run.
     """
     options = config.asynchronous
     host, _, port = str(options.join).rpartition(":")
     try:
         control = Control.join(host, int(port))
-        fingerprint, _, folder = control.store.get("run").decode().partition(" ")
+        run = json.loads(control.store.get("run"))
     except (RunOverError, dist.DistError) as error:
         raise ConfigError(f"async.join={options.join}: no run is to be found there") from error
-    if fingerprint != config.fingerprint():
-        raise ConfigError(f"async.join={options.join}: that run has another configuration; see {folder}/../config.yaml")
-    processes = Processes(options.max_restarts)
-    arguments = (run_joined, host, int(port), folder, config)
-    try:
-        for number in range(options.replicas):
-            processes.start(REPLICA, number, *arguments)
-        while processes.num_left():
-            for post in processes.dead(REPLICA):
-                processes.start(REPLICA, post.number, *arguments)
-            time.sleep(1.0)
-    finally:
-        processes.end()
+    if run["config"] != config.fingerprint():
+        where = Path(run["folder"]).parent / "config.yaml"
+        raise ConfigError(f"async.join={options.join}: that run has another configuration; see {where}")
+    config = dataclasses.replace(config, asynchronous=dataclasses.replace(options, shards=run["shards"]))
+    Guests(control, (host, int(port), run["folder"], config)).run()
     logger.info("the run at %s has ended", options.join)
 
 
-def run_joined(number: int, host: str, port: int, folder: str, config: TrainConfig) -> None:
-    """As `run_replica`, for a replica whose number the coordinator chooses."""
-    run_replica(None, host, port, folder, config)
+class Guests:
+    """Replicas of this machine in a run of another one. Who dies here is replaced here; the coordinator is told.
+
+    Args:
+        control: the coordinator's queues.
+        arguments: of `run_replica`, from the second on.
+    """
+
+    def __init__(self, control: Control, arguments: tuple[str, int, str, TrainConfig]) -> None:
+        self.control, self.arguments, self.options = control, arguments, arguments[-1].asynchronous
+        self.processes = Processes(self.options.max_restarts)
+        self.names: dict[int, str] = {}
+
+    def run(self) -> None:
+        """Have them work until the run ends.
+
+        Raises:
+            PreemptedError: this machine is taken away.
+            TrainingError: a replica ended by itself, or too many were killed.
+        """
+        try:
+            with Interrupt(at_once=True):
+                for number in range(self.options.replicas):
+                    self.start(number)
+                while self.processes.num_left():
+                    for post in self.processes.dead(REPLICA):
+                        self.control.send(REPORTS, {"gone": self.names[post.number]})
+                        self.start(post.number)
+                    time.sleep(LOOK_SECONDS)
+        finally:
+            self.processes.end()
+            with contextlib.suppress(RunOverError):
+                for name in self.names.values():
+                    self.control.send(REPORTS, {"gone": name})
+
+    def start(self, number: int) -> None:
+        """Start a replica, whose number in the run the coordinator chooses."""
+        self.names[number] = uuid.uuid4().hex
+        self.processes.start(REPLICA, number, run_guest, *self.arguments, self.names[number])
+
+
+def run_guest(number: int, *arguments: Any) -> None:
+    """As `run_replica`, without a number that the coordinator would know."""
+    run_replica(None, *arguments)

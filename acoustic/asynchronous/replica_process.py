@@ -38,7 +38,9 @@ from acoustic.train.config import TrainConfig
 from acoustic.train.precision import set_up_torch
 
 
-def run_replica(slot: int | None, host: str, port: int, folder: str, config: TrainConfig) -> None:
+def run_replica(
+    slot: int | None, host: str, port: int, folder: str, config: TrainConfig, name: str | None = None
+) -> None:
     """Compute gradients until the coordinator has ended.
 
     Args:
@@ -46,10 +48,11 @@ def run_replica(slot: int | None, host: str, port: int, folder: str, config: Tra
         host, port: of the coordinator's queues.
         folder: of the run's shared files.
         config: the whole configuration.
+        name: of this process, never used before; None: any.
     """
     log.set_up(logging.WARNING)
     try:
-        Worker(slot, Path(folder), config, Control.join(host, port)).run()
+        Worker(slot, Path(folder), config, Control.join(host, port), name or uuid.uuid4().hex).run()
     except RunOverError:
         os._exit(0)
     except AcousticError as error:
@@ -61,12 +64,12 @@ class Worker:
     """A replica with its connections.
 
     Args:
-        slot, folder, config: as of `run_replica`.
+        slot, folder, config, name: as of `run_replica`.
         control: the coordinator's queues.
     """
 
-    def __init__(self, slot: int | None, folder: Path, config: TrainConfig, control: Control) -> None:
-        self.slot, self.control, self.name = slot, control, uuid.uuid4().hex
+    def __init__(self, slot: int | None, folder: Path, config: TrainConfig, control: Control, name: str) -> None:
+        self.slot, self.control, self.name = slot, control, name
         beginning = Beginning.read(folder)
         device = device_of(beginning.device, slot or 0)
         options = config.asynchronous

@@ -95,7 +95,7 @@ class Server:
     def serve(self, control: Control, name: str) -> None:
         """Answer one process until it is gone."""
         try:
-            pair = Pair(control.store, name, 0, self.shard.flat.nbytes)
+            pair = Pair(control, name, 0, self.shard.flat.nbytes)
             pair.expect()
             while True:
                 answer = self.answer(pair.receive(PATIENCE))

@@ -51,10 +51,11 @@ class Control:
     Args:
         store: of this thread's own: another thread that waits in it would block this one.
         port: of the coordinator.
+        address: of this machine, at which other processes of the run reach this one.
     """
 
-    def __init__(self, store: Store, port: int) -> None:
-        self.store, self.port = store, port
+    def __init__(self, store: Store, port: int, address: str) -> None:
+        self.store, self.port, self.address = store, port, address
 
     @classmethod
     def host(cls, address: str, port: int) -> Control:
@@ -68,13 +69,10 @@ class Control:
         except OSError as error:
             raise ConfigError(f"async.listen={address}, async.port={port}: {error.strerror}") from error
         port = listener.getsockname()[1]
-        return cls(
-            TCPStore(
-                address, port, is_master=True, wait_for_workers=False, timeout=PATIENCE,
-                master_listen_fd=listener.detach(),
-            ),
-            port,
-        )  # fmt: skip
+        store = TCPStore(
+            address, port, is_master=True, wait_for_workers=False, timeout=PATIENCE, master_listen_fd=listener.detach()
+        )
+        return cls(store, port, own_address(address, port))
 
     @classmethod
     def join(cls, address: str, port: int) -> Control:
@@ -86,12 +84,12 @@ class Control:
         with _while_it_runs():
             store = TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=ANSWER)
             store.set_timeout(PATIENCE)
-            return cls(store, port)
+            return cls(store, port, own_address(address, port))
 
     def clone(self) -> Control:
         """The same queues for another thread."""
         with _while_it_runs():
-            return Control(self.store.clone(), self.port)
+            return Control(self.store.clone(), self.port, self.address)
 
     def send(self, queue: str, message: Any) -> None:
         """Put a message (of JSON's types) at the end of a queue.
@@ -129,7 +127,7 @@ class Control:
         """
         name = uuid.uuid4().hex
         self.send(connections(shard), name)
-        return Pair(self.store, name, 1, payload_bytes)
+        return Pair(self, name, 1, payload_bytes)
 
 
 @contextlib.contextmanager
@@ -138,6 +136,14 @@ def _while_it_runs() -> Iterator[None]:
         yield
     except dist.DistError as error:
         raise RunOverError from error
+
+
+def own_address(host: str, port: int) -> str:
+    """The address of this machine on the network by which it reaches another (no packet is sent to find out)."""
+    family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.connect(place)
+        return str(probe.getsockname()[0])
 
 
 def bell(queue: str) -> str:
@@ -162,7 +168,7 @@ class Pair:
     which on a busy machine costs a time slice.
 
     Args:
-        store: where they find each other.
+        control: where they find each other.
         name: that both know, never used before.
         rank: 0 for the shard, 1 for the one that asked.
         payload_bytes: of the longest message that comes in.
@@ -171,13 +177,16 @@ class Pair:
         PeerGoneError: the other does not come.
     """
 
-    def __init__(self, store: Store, name: str, rank: int, payload_bytes: int) -> None:
+    def __init__(self, control: Control, name: str, rank: int, payload_bytes: int) -> None:
         self._other = 1 - rank
         self._inbox = torch.zeros(HEAD_BYTES + payload_bytes, dtype=torch.uint8)
         self._expected: Any = None
         with _while_it_answers():
-            # Its methods are not in torch's type hints.
-            self._group: Any = dist.ProcessGroupGloo(PrefixStore(name, store), rank, 2, ANSWER)
+            gloo: Any = dist.ProcessGroupGloo  # of which torch's type hints know too little
+            options = gloo._Options()
+            options._devices = [gloo.create_device(hostname=control.address)]
+            options._timeout = ANSWER
+            self._group = gloo(PrefixStore(name, control.store), rank, 2, options)
 
     def expect(self) -> None:
         """Let the next message overwrite the last. What is expected need not be announced before it is sent.

@@ -63,7 +63,7 @@ class Exchange:
 
 def compute_gradients(number: int, folder: Path, config: TrainConfig, turn: Any, stop: Any, results: Any) -> None:
     """Tell the time of a gradient: computed alone (the first process), then with other processes until told to stop."""
-    replica = Worker(number, folder, config, Control.host("127.0.0.1", 0)).replica
+    replica = Worker(number, folder, config, Control.host("127.0.0.1", 0), "").replica
     steps = itertools.count()
 
     def compute() -> None:
@@ -117,7 +117,7 @@ class GradientProcesses:
 
 def run_without_gradients(slot: int, host: str, port: int, folder: str, config: TrainConfig) -> None:
     """A replica that computes one gradient, and sends it again and again."""
-    worker = Worker(slot, Path(folder), config, Control.join(host, port))
+    worker = Worker(slot, Path(folder), config, Control.join(host, port), f"{slot}")
     gradient = worker.replica.compute(Lease(slot, 0, 1, 0.0, 0.0, True))
     worker.replica.compute = lambda lease: gradient  # type: ignore[method-assign]
     try:

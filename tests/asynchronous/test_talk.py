@@ -33,7 +33,7 @@ def pairs(control: Control) -> Iterator[tuple[Pair, Pair]]:
     found: dict[int, Pair] = {}
 
     def connect(rank: int) -> None:
-        found[rank] = Pair(control.clone().store, "pair", rank, 12)
+        found[rank] = Pair(control.clone(), "pair", rank, 12)
 
     threads = [threading.Thread(target=connect, args=(rank,)) for rank in (0, 1)]
     for thread in threads:

@@ -25,15 +25,18 @@ SMALL = [
 ]  # fmt: skip
 
 
+def overrides_of(corpus: Path, exp_dir: Path, *overrides: str) -> list[str]:
+    """The command line of a run of seconds."""
+    return [
+        f"exp_dir={exp_dir}", f"train.data_dir={corpus}/data/train", f"train.ali_dir={corpus}/ali",
+        f"dev.data_dir={corpus}/data/dev", f"dev.ali_dir={corpus}/ali", f"data.cache_dir={corpus}/cache",
+        *SMALL, *overrides,
+    ]  # fmt: skip
+
+
 def small_config(corpus: Path, exp_dir: Path, *overrides: str) -> TrainConfig:
-    """A configuration of seconds."""
-    return compose_train_config(
-        [
-            f"exp_dir={exp_dir}", f"train.data_dir={corpus}/data/train", f"train.ali_dir={corpus}/ali",
-            f"dev.data_dir={corpus}/data/dev", f"dev.ali_dir={corpus}/ali", f"data.cache_dir={corpus}/cache",
-            *SMALL, *overrides,
-        ]
-    )  # fmt: skip
+    """Its configuration."""
+    return compose_train_config(overrides_of(corpus, exp_dir, *overrides))
 
 
 def train_small(corpus: Path, exp_dir: Path, *overrides: str) -> Bundle:

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from acoustic.asynchronous.engine import EngineTrainer, join_run
+from acoustic.asynchronous.shard_process import journal_path
+from acoustic.asynchronous.talk import own_address
+from acoustic.errors import ConfigError, PreemptedError
+from acoustic.train.run import train
+from tests.train.runs import overrides_of, small_config
+
+SECONDS = 120.0  # before a test gives up
+RUN = ("train.strategy=async_sgd", "schedule.max_epochs=1000000", "runtime.log_seconds=0")
+
+
+@pytest.fixture
+def address() -> str:
+    """This machine's on a network (198.51.100.0/24 is for documentation; nothing is sent there)."""
+    try:
+        found = own_address("198.51.100.1", 9)
+    except OSError:
+        pytest.skip("no network")
+    if ipaddress.ip_address(found).is_loopback:
+        pytest.skip("no network")
+    return found
+
+
+def wait_until(holds: Callable[[], object]) -> None:
+    """Wait for something to come true."""
+    deadline = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_replicas_join_over_the_network_are_replaced_and_leave(
+    corpus: Path, tmp_path: Path, address: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "acoustic")
+    failed: list[BaseException] = []
+
+    def other_machine() -> None:
+        try:
+            wait_until(lambda: "more replicas may join" in caplog.text)
+            (place,) = re.findall(r"async\.join=(\S+)", caplog.text)
+            assert place.startswith(f"{address}:")
+            with pytest.raises(ConfigError):
+                join_run(small_config(corpus, tmp_path / "other", *RUN, f"async.join={place}", "optim.learning_rate=7"))
+            be_guest(place)
+        except BaseException as error:
+            failed.append(error)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def be_guest(place: str) -> None:
+        told = tmp_path / "guest.log"
+        overrides = overrides_of(corpus, tmp_path / "guest", *RUN, f"async.join={place}", "async.replicas=1")
+        with open(told, "wb") as log:
+            guest = subprocess.Popen([sys.executable, "-m", "acoustic", "train", *overrides], stderr=log)
+        journal = journal_path(tmp_path / "exp" / "asynchronous", 1)
+        wait_until(lambda: '["push", 1,' in journal.read_text())
+        (process,) = re.findall(r"replica 0 is process (\d+)", told.read_text())
+        os.kill(int(process), signal.SIGKILL)
+        wait_until(lambda: caplog.text.count("replica 1 has left") == 1)
+        wait_until(lambda: caplog.text.count("replica 1 has joined") == 2)
+        guest.terminate()
+        assert guest.wait(SECONDS) == PreemptedError.exit_code
+        wait_until(lambda: caplog.text.count("replica 1 has left") == 2)
+
+    thread = threading.Thread(target=other_machine)
+    thread.start()
+    options = (f"async.listen={address}", "async.replicas=1", "async.shards=2", "async.journal=true")
+    with pytest.raises(PreemptedError):
+        train(small_config(corpus, tmp_path / "exp", *RUN, *options), trainer_class=EngineTrainer)
+    thread.join()
+    assert not failed
+    assert not (tmp_path / "guest").exists()
