@@ -27,12 +27,13 @@ from acoustic.study.words import Task
 from acoustic.train.config import TrainConfig
 from acoustic.train.loop import Trainer
 from acoustic.train.metrics import Metrics
-from acoustic.train.run import prepare, train
+from acoustic.train.run import loop_for, prepare, train
 
 logger = log.get_logger(__name__)
 NUM_RANDOM = 10  # trials before the Gaussian process has enough to go by
 FOLD_STEPS = 10_000  # more than a training has intervals, so that each fold's are compared with themselves
 CONSTRAINT = "diverged"
+HAND_SET = {"hand_set": True}  # mark of the trial of the hand-set configuration
 OBJECTIVES = ("dev_loss", "dev_wer")
 
 
@@ -113,14 +114,14 @@ def tune(search: Search, compose: Compose, num_trials: int, num_jobs: int, devic
         states = optuna().trial.TrialState
         for trial in study.get_trials(states=(states.RUNNING,)):
             study.tell(trial.number, state=states.FAIL)
-            study.enqueue_trial(trial.params)
+            study.enqueue_trial(trial.params, user_attrs=HAND_SET if trial.user_attrs.get("hand_set") else None)
         runtime = runtime_overrides(num_jobs, 0, device)
         first = search.config(compose, None, search.folds[0], [*runtime, "exp_dir=hand-set"])
         start = search.space.from_config(first)
         if start is None:
             logger.warning("the configuration that was set by hand is outside the search space, and is not tried")
         elif not study.trials:
-            study.enqueue_trial(start, user_attrs={"hand_set": True})
+            study.enqueue_trial(start, user_attrs=HAND_SET)
         ended = study.get_trials(states=(states.COMPLETE, states.PRUNED))
 
         def prepare_one(fold: str) -> None:
@@ -210,7 +211,7 @@ def run_fold(
     exp_dir = search.study_dir / "trials" / f"{trial.number:04d}" / fold
     config = search.config(compose, values, fold, [*search.shared(fold), *runtime, f"exp_dir='{exp_dir}'"])
     try:
-        train(config, trainer_class=watched(trial, number * FOLD_STEPS))
+        train(config, trainer_class=watched(loop_for(config), trial, number * FOLD_STEPS))
     finally:
         for leftover in ("checkpoints", "pretrain"):
             shutil.rmtree(exp_dir / leftover, ignore_errors=True)
@@ -227,16 +228,17 @@ def best_dev_loss(exp_dir: Path) -> float:
     return min(record["dev_loss"] for record in records if record.get("dev_loss") is not None)
 
 
-def watched(trial: Any, first_step: int) -> type[Trainer]:
-    """The loop, telling the trial each dev loss, and ended when the pruner says so.
+def watched(loop: type[Trainer], trial: Any, first_step: int) -> type[Trainer]:
+    """A loop that tells the trial each dev loss, and ends when the pruner says so.
 
     Args:
+        loop: how the configuration is trained.
         trial: optuna's.
         first_step: number of the first interval among those of all folds.
     """
     report: Callable[[float, int], None] = trial.report
 
-    class Watched(Trainer):
+    class Watched(loop):  # type: ignore[misc, valid-type]
         def end_interval(self, seconds: float, num_steps: int) -> None:
             super().end_interval(seconds, num_steps)
             loss = self.metrics.read()[-1].get("dev_loss")

@@ -107,10 +107,7 @@ def train(config: TrainConfig, ranks: Ranks | None = None, trainer_class: type[T
         AcousticError: see the rooms this calls.
     """
     ranks = ranks or Ranks()
-    if trainer_class is None:
-        if config.train.strategy != "synchronous":
-            raise ConfigError(f"train.strategy={config.train.strategy}: only `acoustic train` knows how to")
-        trainer_class = HessianFreeTrainer if config.optim.name == "hessian_free" else Trainer
+    trainer_class = trainer_class or loop_for(config)
     final = Path(config.exp_dir) / "final.pt"
     if final.exists():
         logger.info("%s is there already: nothing to do", final)
@@ -134,6 +131,17 @@ def train(config: TrainConfig, ranks: Ranks | None = None, trainer_class: type[T
             file.write(make_bundle(config, prepared, trainer.classifier).to_bytes())
         trainer.observer.close()
     logger.info("wrote %s", final)
+
+
+def loop_for(config: TrainConfig) -> type[Trainer]:
+    """The synchronous loop that the optimizer needs.
+
+    Raises:
+        ConfigError: another strategy is asked for.
+    """
+    if config.train.strategy != "synchronous":
+        raise ConfigError(f"train.strategy={config.train.strategy}: only `acoustic train` knows how to")
+    return HessianFreeTrainer if config.optim.name == "hessian_free" else Trainer
 
 
 @contextlib.contextmanager

@@ -113,6 +113,31 @@ def test_trials_cut_off_are_begun_again(arguments: list[str], tmp_path: Path) ->
     assert study.trials[2].params == {"optim.learning_rate": 0.05, "optim.momentum": 0.5}
 
 
+def test_a_hand_set_trial_begun_again_is_still_the_hand_set_one(arguments: list[str], tmp_path: Path) -> None:
+    run([*arguments, "--trials=1"])
+    study = study_of(tmp_path / "study")
+    params = study.trials[0].params
+    (tmp_path / "study" / "journal.log").unlink()
+    study = study_of(tmp_path / "study")
+    study.enqueue_trial(params, user_attrs={"hand_set": True})
+    cut_off = study.ask()
+    cut_off.suggest_float("optim.learning_rate", 0.001, 0.1, log=True)
+    cut_off.suggest_float("optim.momentum", 0.0, 0.95)
+    run([*arguments, "--trials=1"])
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "COMPLETE"]
+    assert study.trials[1].params == params and "set by hand" in (tmp_path / "study" / "report.md").read_text()
+
+
+def test_trials_take_the_loop_that_the_optimizer_needs(arguments: list[str], tmp_path: Path) -> None:
+    options = ["optim.name=hessian_free", "data.batch_size=4000", "optim.max_cg_iterations=3"]
+    run([*arguments, *options, "--trials=1"])
+    lines = (tmp_path / "study" / "trials" / "0000" / "all" / "metrics.jsonl").read_text().splitlines()
+    losses = [json.loads(line)["dev_loss"] for line in lines]
+    assert losses[0] != losses[1]
+    with pytest.raises(ConfigError, match="async_simulation"):
+        run([*arguments[:3], str(tmp_path / "other"), *arguments[4:], "train.strategy=async_simulation", "--trials=1"])
+
+
 def test_divergence_is_a_violated_constraint_and_never_the_best(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
