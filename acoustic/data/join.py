@@ -294,6 +294,9 @@ def feat_dim(sources: Sequence[Source]) -> int:
 def hold_out(sources: Sequence[Source], by: str, fraction: float, seed: int) -> tuple[frozenset[str], frozenset[str]]:
     """Split the utterances of training data into (train, dev), deterministically.
 
+    Copies of an utterance, which utt2uniq tells, stay on its side, and with them their speakers: a voice at another
+    speed is not another one, and a dev loss on it would fall as the training loss does.
+
     Args:
         sources: the training data.
         by: "speaker" (whole speakers) or "utterance".
@@ -307,10 +310,13 @@ def hold_out(sources: Sequence[Source], by: str, fraction: float, seed: int) -> 
     if by not in ("speaker", "utterance"):
         raise ConfigError(f"dev data can be held out by speaker or by utterance, not by {by!r}")
     group_of: dict[str, str] = {}
+    original_of: dict[str, str] = {}
     for source in sources:
         data_dir = DataDir.read(source.data_dir)
+        original_of |= data_dir.utt2uniq
         for utt in data_dir.utterances:
             group_of[utt] = data_dir.utt2spk.get(utt, utt) if by == "speaker" else utt
+    group_of = _with_copies(group_of, original_of)
     groups = sorted(set(group_of.values()), key=lambda group: hashlib.sha256(f"{seed} {group}".encode()).digest())
     if len(groups) < 2:
         raise DataError(
@@ -322,6 +328,23 @@ def hold_out(sources: Sequence[Source], by: str, fraction: float, seed: int) -> 
     dev_groups = set(groups[:num_dev])
     dev = frozenset(utt for utt, group in group_of.items() if group in dev_groups)
     return frozenset(group_of) - dev, dev
+
+
+def _with_copies(group_of: Mapping[str, str], original_of: Mapping[str, str]) -> dict[str, str]:
+    """The group of each utterance, groups that have copies of one utterance made one."""
+    joined: dict[str, str] = {}  # a group that was joined to another, and which
+
+    def root(group: str) -> str:
+        while group in joined:
+            group = joined[group]
+        return group
+
+    group_with: dict[str, str] = {}
+    for utt, group in group_of.items():
+        one, other = sorted((root(group), root(group_with.setdefault(original_of.get(utt, utt), group))))
+        if one != other:
+            joined[other] = one
+    return {utt: root(group) for utt, group in group_of.items()}
 
 
 def source_list(data_dirs: Sequence[str], ali_dirs: Sequence[str], transform_dirs: Sequence[str] = ()) -> list[Source]:

@@ -16,6 +16,7 @@ DROPPED = "dropped_utterances.txt"
 # Written by DataDir.
 TABLES = (
     "wav.scp", "segments", "text", "utt2spk", "spk2utt", "feats.scp", "cmvn.scp", "utt2dur", "utt2num_frames",
+    "utt2uniq",
 )  # fmt: skip
 # Further files with an utterance, speaker or recording at the start of each line.
 KEYED = ("utt2", "spk2", "reco2")

@@ -72,8 +72,9 @@ def perturb_data_dir(
 ) -> list[Perturbed]:
     """Write a data directory with each utterance at each speed, its audio in the subdirectory `audio`.
 
-    As Kaldi's perturb_data_dir_speed.sh, utterances and speakers are prefixed with `spSPEED-`. At speed 1 both keep
-    their ids, and whole recordings their files. Segments are cut: in the new directory every utterance is a recording.
+    As Kaldi's perturb_data_dir_speed.sh, utterances and speakers are prefixed with `spSPEED-`, and utt2uniq tells what
+    each is a copy of. At speed 1 both keep their ids, and whole recordings their files. Segments are cut: in the new
+    directory every utterance is a recording.
 
     Args:
         data_dir: what to copy.
@@ -153,6 +154,7 @@ def _new_dir(data_dir: DataDir, written: list[Perturbed]) -> DataDir:
             item.utt: item.prefix + data_dir.utt2spk[item.source] for item in written if item.source in data_dir.utt2spk
         },
         utt2dur={item.utt: item.num_samples / item.rate for item in written},
+        utt2uniq={item.utt: data_dir.utt2uniq.get(item.source, item.source) for item in written},
     )
 
 

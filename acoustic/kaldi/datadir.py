@@ -41,6 +41,7 @@ class DataDir:
         cmvn: rxfilename of the CMVN statistics of each speaker or utterance (`cmvn.scp`).
         utt2dur: seconds of each utterance.
         utt2num_frames: number of feature frames of each utterance.
+        utt2uniq: the utterance that each is a copy of, at another speed for instance, or is itself.
     """
 
     wav: dict[str, str] = field(default_factory=dict)
@@ -52,6 +53,7 @@ class DataDir:
     cmvn: dict[str, str] = field(default_factory=dict)
     utt2dur: dict[str, float] = field(default_factory=dict)
     utt2num_frames: dict[str, int] = field(default_factory=dict)
+    utt2uniq: dict[str, str] = field(default_factory=dict)
 
     @property
     def utterances(self) -> list[str]:
@@ -101,6 +103,7 @@ class DataDir:
             cmvn=read_rxfilenames(path / "cmvn.scp", root, faults),
             utt2dur=read_single(path / "utt2dur", float, faults),
             utt2num_frames=read_single(path / "utt2num_frames", int, faults),
+            utt2uniq=read_single(path / "utt2uniq", str, faults),
         )
         if not data_dir.utterances and not faults:
             raise DataError("holds no data: none of wav.scp, segments, text, utt2spk, feats.scp has a line", path=path)
@@ -158,6 +161,7 @@ class DataDir:
             cmvn={key: name for key, name in self.cmvn.items() if key in owners},
             utt2dur={utt: seconds for utt, seconds in self.utt2dur.items() if utt in wanted},
             utt2num_frames={utt: count for utt, count in self.utt2num_frames.items() if utt in wanted},
+            utt2uniq={utt: original for utt, original in self.utt2uniq.items() if utt in wanted},
         )
 
     def write(self, path: str | Path) -> None:
@@ -180,6 +184,7 @@ class DataDir:
             "cmvn.scp": self.cmvn,
             "utt2dur": {utt: f"{seconds!r}" for utt, seconds in self.utt2dur.items()},
             "utt2num_frames": {utt: str(count) for utt, count in self.utt2num_frames.items()},
+            "utt2uniq": {utt: check_token(original) for utt, original in self.utt2uniq.items()},
         }
         for name, rows in columns.items():
             if not rows:

@@ -62,7 +62,7 @@ class TrainData(AlignedData):
 class DevData(AlignedData):
     """Dev data; where none is given, a part of the training data is held out."""
 
-    hold_out: str = "speaker"  # whole speakers, or utterance
+    hold_out: str = "speaker"  # whole speakers, or utterance; copies that utt2uniq tells go with their originals
     fraction: float = 0.1  # of speakers or utterances
 
     def __post_init__(self) -> None:

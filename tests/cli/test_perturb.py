@@ -56,6 +56,7 @@ def test_three_speeds(tmp_path: Path, data_dir: Path, ali_dir: Path, capfd: pyte
     old, new = DataDir.read(data_dir), DataDir.read(out)
     expected = sorted(prefix + utt for prefix in ("", "sp0.9-", "sp1.1-") for utt in old.wav)
     assert list(new.wav) == list(new.utt2spk) == list(new.text) == expected
+    assert new.utt2uniq == {prefix + utt: utt for prefix in ("", "sp0.9-", "sp1.1-") for utt in old.wav}
     stretched = dict(read_alignments(out_ali))
     assert list(stretched) == expected
     for utt, rxfilename in old.wav.items():

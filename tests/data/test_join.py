@@ -15,6 +15,7 @@ from acoustic.data.join import JoinOptions, Source, feat_dim, hold_out, source_l
 from acoustic.errors import ConfigError, DataError
 from acoustic.features.cmvn import apply_cmvn, cmvn_stats
 from acoustic.kaldi.alignments import read_model, write_alignments
+from acoustic.kaldi.datadir import DataDir
 from acoustic.kaldi.tables import TableWriter
 from tests.data.corpus import GOLDEN, Corpus, frontend, make_corpus, speaker_of, write_feats
 
@@ -174,6 +175,25 @@ def test_dev_data_is_held_out_by_whole_speakers(tmp_path: Path) -> None:
     assert not {speaker_of(utt) for utt in train} & {speaker_of(utt) for utt in dev}
     assert (train, dev) == hold_out([corpus.source], "speaker", 0.2, seed=1)
     assert any(dev != hold_out([corpus.source], "speaker", 0.2, seed)[1] for seed in range(2, 6))
+
+
+@pytest.mark.parametrize("by", ["speaker", "utterance"])
+def test_copies_of_an_utterance_are_held_out_with_it(tmp_path: Path, by: str) -> None:
+    """Copies at other speeds have speakers of their own, one of whom lacks an utterance."""
+    corpus = make_corpus(tmp_path, [2] * 40)
+    copies = {f"sp{speed}-{utt}": utt for speed in ("0.9", "1.1") for utt in sorted(corpus.feats)}
+    del copies["sp0.9-s0000"]
+    (tmp_path / "copies").mkdir()
+    speakers = {copy: copy[:6] + speaker_of(utt) for copy, utt in copies.items()}
+    DataDir(utt2spk=speakers, utt2uniq=copies).write(tmp_path / "copies")
+    sources = [Source(str(tmp_path / name), corpus.source.ali_dir) for name in ("copies", "data")]
+    for some in (sources, sources[:1]):
+        train, dev = hold_out(some, by, 0.25, seed=1)
+        sides = [{copies.get(utt, utt) for utt in side} for side in (train, dev)]
+        if by == "speaker":
+            sides = [{speaker_of(utt) for utt in side} for side in sides]
+            assert [len(side) for side in sides] == [3, 1]
+        assert not sides[0] & sides[1]
 
 
 def test_dev_data_is_held_out_by_utterance_at_least_one(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ def data(tmp_path: Path) -> Path:
         "cmvn.scp": "a cmvn.ark:2\nb cmvn.ark:100\n",
         "utt2dur": "a-1 1.5\na-2 0.75\nb-1 2.875\n",
         "utt2num_frames": "a-1 150\na-2 75\nb-1 287\n",
+        "utt2uniq": "a-1 a-1\na-2 a-1\nb-1 b-1\n",
     }
     path = tmp_path / "data"
     path.mkdir()
@@ -61,7 +62,7 @@ def test_writing_gives_the_same_directory(data: Path, tmp_path: Path) -> None:
     read = DataDir.read(data)
     read.write(tmp_path / "copy")
     assert DataDir.read(tmp_path / "copy") == read
-    for name in ("wav.scp", "text", "utt2spk", "spk2utt", "feats.scp", "cmvn.scp", "utt2dur", "utt2num_frames"):
+    for name in ("wav.scp", "text", "utt2spk", "spk2utt", "feats.scp", "cmvn.scp", "utt2dur", "utt2num_frames", "utt2uniq"):
         assert (tmp_path / "copy" / name).read_bytes() == (data / name).read_bytes()
 
 
