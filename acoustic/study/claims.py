@@ -60,8 +60,8 @@ def wer(results: Results, *settings: str) -> float:
 
 
 def relative(new: float, old: float) -> float:
-    """By how many per cent `new` is above `old`."""
-    return 100 * (new / old - 1)
+    """By how many per cent `new` is above `old`; of no errors at all nothing can be said, which is nan."""
+    return 100 * (new / old - 1) if old else math.nan
 
 
 def log_ratio(new: float, old: float) -> float:
@@ -235,9 +235,9 @@ def gaaf() -> list[Claim]:
 
 
 def more_gradient(name: str, text: str, new: str, old: str) -> Claim:
-    """`new` has the larger mean G_k near the end of training."""
+    """`new` has the larger mean G_k: of trained networks on dev frames; the paper's is over all of training."""
     return Claim(
-        name, "GAAF 2018", text, f"ln of the ratio of mean G_k, {new} / {old}", "", (new, old),
+        name, "GAAF 2018", text, f"ln of the ratio of mean G_k, trained nets on dev, {new} / {old}", "", (new, old),
         lambda r: log_ratio(r[new].gradient_information, r[old].gradient_information), ABOVE_ZERO,
     )  # fmt: skip
 

@@ -33,8 +33,9 @@ def choose_rates(
 ) -> Scale:
     """The scale with the rates that have the lowest dev loss, among multiples of its own.
 
-    Only rates that some of the settings use are looked at, each with one setting on one fold with the first seed. Both
-    sides of each comparison have theirs chosen so.
+    Only rates that some of the settings use are looked at, each with one setting on one fold with the first seed.
+    Activations and optimizers that are compared have each their own; other depths, dropout and pre-training take over
+    that of the plain net of BASE_DEPTH layers.
 
     Args:
         fold: prepared.

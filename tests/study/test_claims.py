@@ -16,7 +16,7 @@ from acoustic.errors import ConfigError
 from acoustic.study import cell as cell_module
 from acoustic.study import rates as rates_module
 from acoustic.study.cell import Cell
-from acoustic.study.claims import BELOW_ZERO, all_claims
+from acoustic.study.claims import BELOW_ZERO, all_claims, relative
 from acoustic.study.claims_report import write_report
 from acoustic.study.folds import Fold
 from acoustic.study.grid import Grid
@@ -130,13 +130,23 @@ def test_the_sign_of_each_comparison() -> None:
         assert low < right < high and not low < wrong < high
 
 
+def test_a_fold_without_word_errors_leaves_a_ratio_open_and_a_report_behind(tmp_path: Path) -> None:
+    assert math.isnan(relative(1.0, 0.0)) and relative(1.1, 1.0) == pytest.approx(10.0)
+    grid = made_up_grid(3)
+    for place in grid.results:
+        if place[0] == "fold0" and place[1].startswith("relu"):
+            grid.results[place] = replace(grid.results[place], wer=0.0)
+    verdicts = write_report(grid, all_claims(), ["About."], tmp_path)
+    assert verdicts["leaky-same-wer"] is Verdict.UNKNOWN
+
+
 def test_the_report_shows_every_claim_and_setting(tmp_path: Path) -> None:
     grid, claims = made_up_grid(3), all_claims()
     verdicts = write_report(grid, claims, ["About."], tmp_path)
     text = (tmp_path / "claims.md").read_text()
     assert len(verdicts) == len(claims) and all(claim.text in text for claim in claims)
     assert all(f"| {setting} |" in text for setting in grid.settings if setting != "unsupervised")
-    assert "30.00, 40.00, 50.00, 60.00" in text
+    assert "30.00, 40.00, 50.00, 60.00" in text and "precision 50.0 %, recall 10.0 %" in text
     assert (tmp_path / "depth.png").exists() and (tmp_path / "optimizers.png").exists()
 
 
