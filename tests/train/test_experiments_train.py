@@ -4,15 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from acoustic.cli.hydra_config import compose_train_config
+from acoustic.asynchronous.trainer import SimulatedTrainer
+from acoustic.cli.hydra_config import compose_train_config, conf_dir
 from acoustic.nn.bundle import load_bundle
+from acoustic.train.config import TrainConfig
 from acoustic.train.run import train
 from tests.train.runs import metrics
 
 NAMES = [
     "zeiler2013_relu", "zeiler2013_logistic", "zeiler2013_autoencoder", "gaaf_relu", "gaaf_tanh", "maas2013",
-    "dahl2013_relu3k_dropout", "dahl2013_relu3k_dropout_pretrained", "dahl2013_sigmoid2k_pretrained", "digits",
+    "dahl2013_relu3k_dropout", "dahl2013_relu3k_dropout_pretrained", "dahl2013_relu2k", "dahl2013_sigmoid2k",
+    "dahl2013_sigmoid2k_pretrained", "maas2014", "swbd_fbank", "digits", "mini",
 ]  # fmt: skip
+ASYNCHRONOUS = ["zeiler2013_async_sgd", "zeiler2013_async_adagrad", "zeiler2013_async_momentum"]
 TINY = [
     "model.hidden_layers=2", "model.hidden_dim=8", "model.hidden_dims=null", "schedule.max_epochs=2",
     "schedule.warmup_steps=0", "features.fmllr=none", "features.lda_dim=0", "features.delta_order=0",
@@ -21,16 +25,34 @@ TINY = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_small_run(name: str, corpus: Path, tmp_path: Path) -> None:
+def composed(name: str, corpus: Path, tmp_path: Path, *overrides: str) -> TrainConfig:
+    """The experiment on six utterances."""
     data = [
         f"exp_dir={tmp_path}/exp", f"train.data_dir={corpus}/data/train", f"train.ali_dir={corpus}/ali",
         f"dev.data_dir={corpus}/data/dev", f"dev.ali_dir={corpus}/ali", f"data.cache_dir={tmp_path}/cache",
     ]  # fmt: skip
-    config = compose_train_config([*data, f"experiment={name}", *TINY])
+    return compose_train_config([*data, f"experiment={name}", *TINY, *overrides])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_small_run(name: str, corpus: Path, tmp_path: Path) -> None:
+    config = composed(name, corpus, tmp_path)
     train(config)
     losses = [record["dev_loss"] for record in metrics(tmp_path / "exp")]
     assert min(losses[1:]) < losses[0]
     bundle = load_bundle(tmp_path / "exp")
     assert bundle.classifier.config.layer_activations == config.model.layer_activations
     assert (tmp_path / "exp" / "pretrain").exists() == (config.pretrain.name != "none")
+
+
+@pytest.mark.parametrize("name", ASYNCHRONOUS)
+def test_a_small_asynchronous_run(name: str, corpus: Path, tmp_path: Path) -> None:
+    options = ["train.strategy=async_simulation", "async.replicas=2", "async.shards=2"]
+    train(composed(name, corpus, tmp_path, *options), trainer_class=SimulatedTrainer)
+    losses = [record["dev_loss"] for record in metrics(tmp_path / "exp")]
+    assert min(losses[1:]) < losses[0]
+
+
+def test_every_experiment_by_cross_entropy_is_trained() -> None:
+    heads = {path.stem: path.read_text() for path in (conf_dir() / "experiment").glob("*.yaml")}
+    assert {name for name, text in heads.items() if "override /criterion" not in text} == {*NAMES, *ASYNCHRONOUS}

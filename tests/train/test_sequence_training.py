@@ -130,6 +130,16 @@ def test_cross_entropy_beside_a_criterion_has_smoothed_targets(corpus: Path, sys
     assert not same_weights(*bundles)
 
 
+@pytest.mark.parametrize("name", ["dahl2013_smbr", "vesely2013_smbr", "smbr", "lfmmi"])
+def test_a_small_run_of_each_experiment(corpus: Path, system: Path, tmp_path: Path, name: str) -> None:
+    options = [f"experiment={name}", "schedule.max_epochs=2", *([] if name == "lfmmi" else [SILENCE])]
+    if name == "dahl2013_smbr":
+        options.append("optim.max_cg_iterations=5")
+    run(["train-sequence", *arguments(corpus, system, tmp_path / "exp", *options)])
+    losses = [line["train_loss"] for line in metrics(tmp_path / "exp")]
+    assert len(losses) == 2 and losses[1] < losses[0] and (tmp_path / "exp" / "final.pt").exists()
+
+
 def test_accuracies_without_silence_phones_are_warned_of(corpus: Path, system: Path, tmp_path: Path) -> None:
     run(["train-sequence", *arguments(corpus, system, tmp_path / "exp", "criterion=smbr", "schedule.max_epochs=1")])
     assert "WARNING no criterion.silence_phones" in (tmp_path / "exp" / "train.log").read_text()
