@@ -90,9 +90,15 @@ class LastAverage(Average):
         self.snapshots: list[dict[str, Tensor]] = []
 
     def after_interval(self) -> None:
-        """As `Average.after_interval`."""
+        """As `Average.after_interval`.
+
+        A run broken off in the evaluation that follows comes here again with the same weights: they count once.
+        """
         now = {name: tensor.detach().clone() for name, tensor in self.classifier.state_dict().items()}
-        self.snapshots = [*self.snapshots, now][-self.config.num_last :]
+        earlier = self.snapshots
+        if earlier and all(torch.equal(tensor, now[name]) for name, tensor in earlier[-1].items()):
+            earlier = earlier[:-1]
+        self.snapshots = [*earlier, now][-self.config.num_last :]
         self._take_mean()
 
     def _take_mean(self) -> None:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from acoustic.errors import PreemptedError
 from acoustic.nn.classifier import ClassifierConfig, SenoneClassifier
 from acoustic.train.average import AverageConfig, make_average
 from acoustic.train.loop import Trainer
@@ -74,6 +75,23 @@ def test_a_broken_off_run_ends_with_the_same_average(corpus, tmp_path, monkeypat
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "broken")
     plain = train_small(corpus, tmp_path / "plain", "schedule.max_epochs=3", "model.norm=batch")
     assert not same_weights(whole, plain)
+
+
+def test_a_run_broken_off_while_it_is_evaluated_ends_with_the_same_average(corpus, tmp_path, monkeypatch):
+    options = ["average=last", "average.num_last=3", "schedule.max_epochs=3"]
+    whole = train_small(corpus, tmp_path / "whole", *options)
+    evaluate = Trainer.evaluate
+
+    def with_signal(trainer):
+        trainer.interrupt.requested = trainer.position.interval == 1
+        return evaluate(trainer)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "evaluate", with_signal)
+        with pytest.raises(PreemptedError):
+            train_small(corpus, tmp_path / "broken", *options)
+    assert same_weights(whole, train_small(corpus, tmp_path / "broken", *options))
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "broken")
 
 
 def test_the_average_is_what_dev_sees_and_final_pt_holds(corpus, tmp_path, monkeypatch):
