@@ -124,6 +124,7 @@ class Guests:
                         self.control.send(REPORTS, {"gone": self.names[post.number]})
                         self.start(post.number)
                     time.sleep(LOOK_SECONDS)
+            self.names.clear()  # nobody is there to be told
         finally:
             self.processes.end()
             with contextlib.suppress(RunOverError):
