@@ -54,6 +54,14 @@ def test_heads_of_the_others_too(name: str) -> None:
         assert part in head
 
 
+@pytest.mark.parametrize("name", ["digits", "mini"])
+def test_heads_of_our_own_say_what_came_of_them(name: str) -> None:
+    lines = (Path(conf_dir()) / "experiment" / f"{name}.yaml").read_text().splitlines()
+    head = "\n".join(line for line in lines if line.startswith("#"))
+    for part in ["Not published", "hosen by hand", f"recipes/{name}/run.sh", "# Here: ", "% WER", "training took"]:
+        assert part in head
+
+
 @pytest.mark.parametrize(("layers", "millions"), [(1, 23.1), (4, 42.7), (8, 69.0), (12, 95.2)])
 def test_zeiler2013_has_the_papers_sizes(layers: int, millions: float) -> None:
     config = compose("experiment=zeiler2013_relu", f"model.hidden_layers={layers}")

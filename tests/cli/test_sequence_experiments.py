@@ -28,6 +28,13 @@ def test_heads_say_what_was_reported_and_chosen(name: str) -> None:
         assert part in head
 
 
+@pytest.mark.parametrize("name", ["lfmmi", "smbr"])
+def test_heads_of_our_own_say_what_was_seen(name: str) -> None:
+    head = "\n".join(line for line in FILES[name].splitlines() if line.startswith("#"))
+    for part in ["Not published", "Seen (% WER of test)", f"acoustic train-sequence experiment={name}"]:
+        assert part in head
+
+
 def test_vesely2013_smbr() -> None:
     config = compose("experiment=vesely2013_smbr")
     optim, schedule, criterion = config.optim, config.schedule, config.criterion
