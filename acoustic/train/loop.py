@@ -121,6 +121,7 @@ class Trainer:
         loss, totals, num_frames = self.training_loss(self.forward(self.weights, inputs), targets)
         loss.backward()
         self.ranks.add_gradients(self.weights.leaves)
+        self.ranks.share_moments(self.classifier.buffers())
         gradient_norm = clip_gradients(self.weights.leaves, self.config.optim.clip_norm)
         self.guard.update(step, loss, gradient_norm, checksum(self.weights.leaves))
         self.weights.step(self.guard.found_inf)

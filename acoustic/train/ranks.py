@@ -84,6 +84,14 @@ class Ranks:
         if self.adds_gradients:
             self.sum(parameter.grad for parameter in parameters if parameter.grad is not None)
 
+    def share_moments(self, moments: Iterable[Tensor]) -> None:
+        """Replace the moments of batch normalisation, of each rank's part of the batches, by their means.
+
+        So that all ranks evaluate the network that rank 0 saves, and go on with it after a resume.
+        """
+        if self.adds_gradients:
+            self.mean(moments)
+
     def is_time_to_average(self, step: int) -> bool:
         """Whether the ranks take the mean of their weights after so many updates."""
         return self.world_size > 1 and self.average_steps is not None and step % self.average_steps == 0

@@ -15,6 +15,9 @@ import torch
 from torch.distributed import HashStore
 
 from acoustic.cli.hydra_config import compose_train_config
+from acoustic.data.batches import FrameStore
+from acoustic.data.cache import FramesCache
+from acoustic.features.frontend import Frontend
 from acoustic.nn.bundle import load_bundle
 from acoustic.train.ranks import Ranks, RanksConfig
 from acoustic.train.rendezvous import fresh_store
@@ -52,6 +55,18 @@ def test_two_ranks_are_one_with_doubled_batches(corpus: Path, tmp_path: Path) ->
     two, one = (load_bundle(tmp_path / name).classifier.state_dict() for name in ("two", "one"))
     for name in one:
         torch.testing.assert_close(two[name], one[name], atol=1e-4, rtol=0)
+
+
+def test_ranks_evaluate_the_moments_of_batch_normalisation_that_are_saved(corpus: Path, tmp_path: Path) -> None:
+    options = overrides(corpus, tmp_path / "exp", "data.batch_size=32", "model.norm=batch")
+    _, messages = (process := start_two_ranks(options)).communicate(timeout=120)
+    assert process.returncode == 0, messages
+    bundle = load_bundle(tmp_path / "exp")
+    frontend = Frontend.restored(bundle.frontend_config, bundle.feat_dim, bundle.frontend_state)
+    store = FrameStore(FramesCache.open(tmp_path / "exp" / "cache" / "dev"), frontend)
+    inputs, targets = store.batch(torch.arange(store.num_frames))
+    loss = torch.nn.functional.cross_entropy(bundle.classifier(inputs), targets).item()
+    assert min(losses(tmp_path / "exp")[:, 1]) == pytest.approx(loss, abs=1e-6)
 
 
 @pytest.mark.slow
