@@ -103,7 +103,7 @@ def computed(
 
 
 def check_options(args: argparse.Namespace) -> None:
-    """Refuse values out of range, and an input that is neither a directory nor a table, before any work is done.
+    """Refuse values out of range, options without use, and an input that is neither directory nor table, at once.
 
     Raises:
         ConfigError: naming the option.
@@ -117,6 +117,11 @@ def check_options(args: argparse.Namespace) -> None:
         raise ConfigError(f"--max-skip-fraction={args.max_skip_fraction}: must lie between 0 and 1")
     if not Path(args.feats).is_dir():
         parse_rspecifier(args.feats)
+        return
+    for option, table in (("--cmvn", args.cmvn), ("--utt2spk", args.utt2spk)):
+        if table is not None:
+            remedy = "leave it out, or give the features as an rspecifier"
+            raise ConfigError(f"{option}={table}: {args.feats} is a data directory, whose own is used; {remedy}")
 
 
 def utterances(args: argparse.Namespace, model: AcousticModel, tally: Tally) -> Iterator[tuple[str, Tensor]]:

@@ -20,6 +20,7 @@ from acoustic.train.ranks import RanksConfig
 from acoustic.train.schedule import ScheduleConfig
 
 STRATEGIES = ("synchronous", "async_sgd", "async_simulation")
+LATER = ("gaaf_width", "gaaf_steepness", "gaaf_shift")  # of the model; runs older than they are keep their fingerprint
 # Of asynchronous SGD: how its processes are run, which a run may be resumed with others of.
 ELASTIC = (
     "replicas", "shards", "snapshot_seconds", "lease_seconds", "max_restarts", "journal", "listen", "port", "join",
@@ -117,6 +118,8 @@ class RuntimeConfig:
     def __post_init__(self) -> None:
         if self.precision not in ("auto", "fp32", "tf32", "bf16"):
             raise ValueError(f"runtime.precision={self.precision!r}: choose auto, fp32, tf32 or bf16")
+        if self.num_threads is not None and self.num_threads < 1:
+            raise ValueError("runtime.num_threads must be at least 1, or null")
         if self.keep_checkpoints < 2:
             raise ValueError("runtime.keep_checkpoints must be at least 2: the newest may turn out damaged")
 
@@ -175,6 +178,10 @@ class TrainConfig:
         values = self.to_dict()
         del values["exp_dir"], values["init_from"], values["data"]["cache_dir"], values["data"]["num_jobs"]
         values["runtime"] = {key: values["runtime"][key] for key in ("precision", "deterministic")}
+        plain = dataclasses.asdict(ClassifierConfig())
+        for name in LATER:
+            if values["model"][name] == plain[name]:
+                del values["model"][name]
         if self.train.strategy == "synchronous":
             del values["asynchronous"], values["train"]["strategy"]
         elif self.train.strategy == "async_sgd":

@@ -53,8 +53,10 @@ class OptimConfig:
             raise ValueError("optim.momentum and optim.initial_momentum must lie in [0, 1)")
         if self.momentum_ramp is not None and (self.momentum_ramp < 1 or self.initial_momentum is not None):
             raise ValueError("optim.momentum_ramp must be at least 1, and goes without optim.initial_momentum")
-        if self.adagrad_epsilon < 0:
-            raise ValueError("optim.adagrad_epsilon must not be negative")
+        if self.adagrad_epsilon < 0 or self.weight_decay < 0:
+            raise ValueError("optim.adagrad_epsilon and optim.weight_decay must not be negative")
+        if self.betas is not None and not (len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)):
+            raise ValueError("optim.betas must be two numbers in [0, 1)")
         if self.clip_norm is not None and self.clip_norm <= 0:
             raise ValueError("optim.clip_norm must be positive")
         if self.max_norm is not None and self.max_norm <= 0:

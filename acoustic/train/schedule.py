@@ -36,6 +36,8 @@ class ScheduleConfig:
             raise ValueError(f"schedule.name={self.name!r}: choose one of {', '.join(SCHEDULES)}")
         if self.max_epochs < 1 or self.evals_per_epoch < 1:
             raise ValueError("schedule.max_epochs and schedule.evals_per_epoch must be at least 1")
+        if min(self.warmup_steps, self.keep_epochs) < 0 or not 0 <= self.final_rate <= 1:
+            raise ValueError("schedule.warmup_steps and keep_epochs must not be negative, final_rate lie in [0, 1]")
         if not 0 < self.factor <= 1 or self.gamma <= 1:
             raise ValueError("schedule.factor must lie in (0, 1] and schedule.gamma above 1")
 

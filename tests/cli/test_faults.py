@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from acoustic.cli.hydra_config import compose_train_config
 from acoustic.cli.main import run
 from acoustic.errors import AcousticError, CheckpointError, ConfigError, DataError
 from acoustic.features.audio import check_rate
 from acoustic.kaldi.alignments import read_model, write_alignments
 from acoustic.kaldi.datadir import DataDir
 from acoustic.kaldi.tables import TableWriter
+from acoustic.train.precision import choose_device
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SPEAKERS = {f"s{speaker}-{i}": f"s{speaker}" for speaker in range(4) for i in range(8)}
@@ -97,11 +99,28 @@ def test_skipped_utterances_are_named_in_the_log(corpus: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "option", ["--prior-scale=nan", "--prior-scale=-1", "--prior-floor=inf", "--num-threads=0", "--max-skip-fraction=2"]
-)
-def test_options_of_loglikes_out_of_range(corpus: Path, option: str) -> None:
+    "option",
+    ["--prior-scale=nan", "--prior-scale=-1", "--prior-floor=inf", "--num-threads=0", "--max-skip-fraction=2",
+     "--cmvn=scp:cmvn.scp", "--utt2spk=ark:utt2spk"],
+)  # fmt: skip
+def test_options_of_loglikes_out_of_range_or_without_use(corpus: Path, option: str) -> None:
     with pytest.raises(ConfigError, match=option.split("=")[0]):
         loglikes(corpus, option)
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["optim.weight_decay=-1", "optim.betas=[0.9]", "optim.betas=[0.9,1]", "runtime.num_threads=0",
+     "schedule.warmup_steps=-5", "schedule.final_rate=-1"],
+)  # fmt: skip
+def test_values_of_a_configuration_out_of_range(override: str) -> None:
+    with pytest.raises(ConfigError, match=override.split("=")[0]):
+        compose_train_config(["exp_dir=exp", "train.data_dir=data", "train.ali_dir=ali", override])
+
+
+def test_a_device_that_networks_are_not_trained_on() -> None:
+    with pytest.raises(ConfigError, match="choose cpu or cuda"):
+        choose_device("meta")
 
 
 def test_features_that_are_neither_directory_nor_table(corpus: Path) -> None:
