@@ -199,7 +199,7 @@ def make_delays(gradient: float, both: Exchange, push_only: Exchange, num_shards
     """
     delays = DelaysConfig(
         compute="constant", compute_seconds=0.0, network="constant", network_seconds=0.0,
-        fetch_seconds=max(0.0, both.shard - push_only.shard), apply_seconds=push_only.shard,
+        fetch_seconds=max(0.0, both.shard - push_only.shard), apply_seconds=min(both.shard, push_only.shard),
         message_seconds=both.replica / (2 * num_shards), word_seconds=both.coordinator,
     )  # fmt: skip
     # What no process works at is on the way: there and back for a fetch, there and back for a push.
