@@ -6,6 +6,7 @@ Every activation maps [..., D] to [..., D], except maxout, which maps [..., piec
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -85,24 +86,40 @@ class Maxout(nn.Module):
         return x.unflatten(-1, (-1, self.pieces)).amax(-1)
 
 
-# name -> (negative_slope, width of the layer) -> module
-ACTIVATIONS: dict[str, Callable[[float, int], nn.Module]] = {
-    "relu": lambda slope, dim: nn.ReLU(),
-    "leaky_relu": lambda slope, dim: nn.LeakyReLU(slope),
-    "prelu": lambda slope, dim: nn.PReLU(dim, init=slope),
-    "sigmoid": lambda slope, dim: nn.Sigmoid(),
-    "tanh": lambda slope, dim: nn.Tanh(),
-    "elu": lambda slope, dim: nn.ELU(),
-    "gelu": lambda slope, dim: nn.GELU(),
-    "silu": lambda slope, dim: nn.SiLU(),
-    "maxout": lambda slope, dim: Maxout(2),
-    "gaaf_tanh": lambda slope, dim: GaafTanh(),
-    "gaaf_relu": lambda slope, dim: GaafReLU(),
+@dataclass(frozen=True)
+class ActivationShape:
+    """What some activations can be told.
+
+    Attributes:
+        negative_slope: of leaky_relu; prelu starts from it.
+        gaaf_width: of gaaf_tanh's shape function, see GaafTanh.
+        gaaf_steepness, gaaf_shift: of gaaf_relu's, see GaafReLU.
+    """
+
+    negative_slope: float = 0.01
+    gaaf_width: float = 4.0
+    gaaf_steepness: float = 5.0
+    gaaf_shift: float = 0.5
+
+
+# name -> (shape, width of the layer) -> module
+ACTIVATIONS: dict[str, Callable[[ActivationShape, int], nn.Module]] = {
+    "relu": lambda shape, dim: nn.ReLU(),
+    "leaky_relu": lambda shape, dim: nn.LeakyReLU(shape.negative_slope),
+    "prelu": lambda shape, dim: nn.PReLU(dim, init=shape.negative_slope),
+    "sigmoid": lambda shape, dim: nn.Sigmoid(),
+    "tanh": lambda shape, dim: nn.Tanh(),
+    "elu": lambda shape, dim: nn.ELU(),
+    "gelu": lambda shape, dim: nn.GELU(),
+    "silu": lambda shape, dim: nn.SiLU(),
+    "maxout": lambda shape, dim: Maxout(2),
+    "gaaf_tanh": lambda shape, dim: GaafTanh(shape.gaaf_width),
+    "gaaf_relu": lambda shape, dim: GaafReLU(shape.gaaf_steepness, shape.gaaf_shift),
 }
 # Activations that squash: Glorot's initialisation fits them, He's the rectifiers.
 SATURATING = {"sigmoid", "tanh", "gaaf_tanh"}
 
 
-def make_activation(name: str, negative_slope: float, dim: int) -> nn.Module:
-    """The activation called `name` for a layer of `dim` units; `negative_slope` serves leaky_relu and prelu."""
-    return ACTIVATIONS[name](negative_slope, dim)
+def make_activation(name: str, shape: ActivationShape, dim: int) -> nn.Module:
+    """The activation called `name` for a layer of `dim` units."""
+    return ACTIVATIONS[name](shape, dim)

@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from acoustic.nn.activations import ACTIVATIONS, SATURATING, make_activation
+from acoustic.nn.activations import ACTIVATIONS, SATURATING, ActivationShape, make_activation
 from acoustic.nn.dropout import Dropout
 
 
@@ -27,6 +27,9 @@ class ClassifierConfig:
     activation: str = "relu"
     activations: list[str] | None = None  # one for each hidden layer; overrides `activation`
     negative_slope: float = 0.01  # of leaky_relu; prelu starts from it
+    gaaf_width: float = 4.0  # gaaf_tanh's shape function is exp(-x^2 / width): read off the paper's Figure 4b
+    gaaf_steepness: float = 5.0  # gaaf_relu's is sigmoid(steepness (x + shift)): read off its Figure 4c
+    gaaf_shift: float = 0.5
     input_dropout: float = 0.0  # rate on the network's input
     dropout: float = 0.0  # rate on each hidden layer's output
     dropouts: list[float] | None = None  # a rate for each hidden layer; overrides `dropout`
@@ -43,6 +46,8 @@ class ClassifierConfig:
             raise ValueError(f"model.init={self.init!r}: choose auto, he or glorot")
         if self.hidden_layers < 0 or min(self.widths, default=1) < 1:
             raise ValueError("model.hidden_layers must not be negative and every hidden width at least 1")
+        if self.gaaf_width <= 0 or self.gaaf_steepness <= 0:
+            raise ValueError("model.gaaf_width and model.gaaf_steepness must be positive")
         if len(self.rates) != len(self.widths):
             raise ValueError(f"model.dropouts names {len(self.rates)} rates for {len(self.widths)} hidden layers")
         if len(self.layer_activations) != len(self.widths):
@@ -61,6 +66,11 @@ class ClassifierConfig:
     def layer_activations(self) -> list[str]:
         """Activation of each hidden layer."""
         return list(self.activations) if self.activations is not None else [self.activation] * len(self.widths)
+
+    @property
+    def activation_shape(self) -> ActivationShape:
+        """What activations are told."""
+        return ActivationShape(self.negative_slope, self.gaaf_width, self.gaaf_steepness, self.gaaf_shift)
 
     @property
     def rates(self) -> list[float]:
@@ -92,7 +102,7 @@ class HiddenLayer(nn.Module):
         self.affine = nn.Linear(in_dim, affine_dim)
         norms = {"none": nn.Identity, "batch": BatchNorm, "layer": nn.LayerNorm}
         self.norm = norms[config.norm](affine_dim)
-        self.activation = make_activation(activation, config.negative_slope, dim)
+        self.activation = make_activation(activation, config.activation_shape, dim)
         self.dropout = Dropout(rate)
 
     def pre_activation(self, x: Tensor) -> Tensor:

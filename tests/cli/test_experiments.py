@@ -114,6 +114,17 @@ def test_gaaf(name: str, widths: list[int]) -> None:
     assert model.layer_activations == [f"gaaf_{name}"] * 3 and model.widths == widths and model.rates == [0.0] * 3
 
 
+def test_the_shape_of_gaaf_can_be_chosen_and_by_default_leaves_fingerprints_as_they_were() -> None:
+    plain = compose("experiment=gaaf_tanh")
+    assert "gaaf_width" not in plain.identity()["model"]
+    wider = compose("experiment=gaaf_tanh", "model.gaaf_width=3")
+    assert wider.identity()["model"]["gaaf_width"] == 3.0 and wider.fingerprint() != plain.fingerprint()
+    assert SenoneClassifier(wider.model, 5, 7).hidden[0].activation.width == 3.0
+    model = compose("experiment=gaaf_relu", "model.gaaf_steepness=1", "model.gaaf_shift=4").model
+    activation = SenoneClassifier(model, 5, 7).hidden[0].activation
+    assert (activation.steepness, activation.shift) == (1.0, 4.0)
+
+
 @pytest.mark.parametrize(("layers", "millions"), [(2, 11.03), (3, 15.23), (4, 19.42)])
 def test_maas2013_has_the_papers_sizes(layers: int, millions: float) -> None:
     config = compose("experiment=maas2013", f"model.hidden_layers={layers}")

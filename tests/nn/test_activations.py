@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from acoustic.nn.activations import ACTIVATIONS, GaafReLU, GaafTanh, make_activation
+from acoustic.nn.activations import ACTIVATIONS, ActivationShape, GaafReLU, GaafTanh, make_activation
 
 CLOSED_FORMS = {
     "relu": lambda x: max(x, 0.0),
@@ -24,7 +24,7 @@ POINTS = torch.tensor([[-7.3, -1.1, -0.2, 0.3, 0.9, 6.1]], dtype=torch.float64)
 
 @pytest.mark.parametrize("name", sorted(CLOSED_FORMS))
 def test_value_is_the_closed_form(name):
-    value = make_activation(name, 0.01, 6).double()(POINTS)
+    value = make_activation(name, ActivationShape(), 6).double()(POINTS)
     expected = torch.tensor([CLOSED_FORMS[name](x) for x in POINTS[0].tolist()], dtype=torch.float64)
     # GAAF moves the value by at most s(x) / 2K = 5e-5.
     torch.testing.assert_close(value[0], expected, rtol=0, atol=5.1e-5 if name.startswith("gaaf") else 1e-8)
@@ -32,14 +32,14 @@ def test_value_is_the_closed_form(name):
 
 @pytest.mark.parametrize("name", sorted(set(CLOSED_FORMS) - {"gaaf_tanh", "gaaf_relu"}))
 def test_gradient_is_the_finite_difference(name):
-    module = make_activation(name, 0.01, 6).double()
+    module = make_activation(name, ActivationShape(), 6).double()
     x = POINTS.clone().requires_grad_()
     assert torch.autograd.gradcheck(module, (x,), eps=1e-6, atol=1e-7)
 
 
 def test_maxout_takes_the_larger_piece():
     x = torch.tensor([[1.0, 4.0, -3.0, -2.0]])
-    assert ACTIVATIONS["maxout"](0.0, 2)(x).tolist() == [[4.0, -2.0]]
+    assert ACTIVATIONS["maxout"](ActivationShape(), 2)(x).tolist() == [[4.0, -2.0]]
 
 
 @pytest.mark.parametrize(
