@@ -37,7 +37,9 @@ class ScheduleConfig:
         if self.max_epochs < 1 or self.evals_per_epoch < 1:
             raise ValueError("schedule.max_epochs and schedule.evals_per_epoch must be at least 1")
         if min(self.warmup_steps, self.keep_epochs) < 0 or not 0 <= self.final_rate <= 1:
-            raise ValueError("schedule.warmup_steps and keep_epochs must not be negative, final_rate lie in [0, 1]")
+            raise ValueError(
+                "schedule.warmup_steps and schedule.keep_epochs must not be negative, schedule.final_rate lie in [0, 1]"
+            )
         if not 0 < self.factor <= 1 or self.gamma <= 1:
             raise ValueError("schedule.factor must lie in (0, 1] and schedule.gamma above 1")
 
