@@ -98,6 +98,14 @@ def test_skipped_utterances_are_named_in_the_log(corpus: Path) -> None:
     assert "WARNING skipped s3-7 (no_features)" in (corpus / "exp" / "train.log").read_text()
 
 
+def test_dev_utterances_that_are_trained_on_are_told(corpus: Path) -> None:
+    train(corpus)
+    log = corpus / "exp" / "train.log"
+    assert "trained on as well" not in log.read_text()
+    train(corpus, f"dev.data_dir={corpus}/data", f"dev.ali_dir={corpus}/ali", f"exp_dir={corpus}/again")
+    assert "32 of 32 dev utterances are trained on as well, such as s0-0" in (corpus / "again/train.log").read_text()
+
+
 @pytest.mark.parametrize(
     "option",
     ["--prior-scale=nan", "--prior-scale=-1", "--prior-floor=inf", "--num-threads=0", "--max-skip-fraction=2",
