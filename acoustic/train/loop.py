@@ -21,7 +21,7 @@ from acoustic.train.average import make_average
 from acoustic.train.checkpoint import Checkpoints
 from acoustic.train.config import TrainConfig
 from acoustic.train.draws import seed_draws
-from acoustic.train.guard import Interrupt, NonFinite, RisingLoss, checksum, clip_gradients
+from acoustic.train.guard import Interrupt, NonFinite, RisingLoss, checksum
 from acoustic.train.masking import InputMasking
 from acoustic.train.observe import Observer, Progress
 from acoustic.train.optim import make_optimizer, set_rates
@@ -122,7 +122,7 @@ class Trainer:
         loss.backward()
         self.ranks.add_gradients(self.weights.leaves)
         self.ranks.share_moments(self.classifier.buffers())
-        gradient_norm = clip_gradients(self.weights.leaves, self.config.optim.clip_norm)
+        gradient_norm = self.weights.clip(self.config.optim.clip_norm)
         self.guard.update(step, loss, gradient_norm, checksum(self.weights.leaves))
         self.weights.step(self.guard.found_inf)
         self.average.after_update()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from acoustic.nn.classifier import SenoneClassifier
+from acoustic.train.guard import clip_gradients
 
 PIECE = 1 << 20  # weights that are updated together: they, their momentum and gradient stay in a CPU's cache meanwhile
 
@@ -33,6 +34,10 @@ class Weights:
     def training(self) -> bool:
         """Whether the network is in training."""
         return self.classifier.training
+
+    def clip(self, clip_norm: float | None) -> Tensor:
+        """Scale the gradients down to `clip_norm` where they are longer; gives what `guard.clip_gradients` does."""
+        return clip_gradients(self.leaves, clip_norm)
 
     def step(self, found_inf: Tensor) -> None:
         """Have the optimizer change the weights by the gradients in `leaves`, and let go of these.
@@ -73,19 +78,34 @@ class Bfloat16Copies(Weights):
         }
         self.leaves = list(self.computed_with.values())
         self.gradient = torch.empty(PIECE)
+        self.is_widened = False
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Network inputs [B, input_dim] -> logits [B, num_pdfs]."""
         return torch.func.functional_call(self.classifier, self.computed_with, (inputs,))
 
+    def clip(self, clip_norm: float | None) -> Tensor:
+        """As Weights.clip, in float32: what is scaled is not rounded once more."""
+        if clip_norm is None:
+            return super().clip(None)
+        self.widen()
+        return clip_gradients(self.masters.values(), clip_norm)
+
+    def widen(self) -> None:
+        """Give the weights the gradients of their copies, in float32."""
+        for master, leaf in zip(self.masters.values(), self.leaves, strict=True):
+            master.grad = None if leaf.grad is None else leaf.grad.float()
+        self.is_widened = True
+
     @torch.no_grad()
     def change(self) -> None:
         """As Weights.change; the copies follow."""
-        if self.can_go_in_pieces():
-            return self.sgd_in_pieces()
-        for master, leaf in zip(self.masters.values(), self.leaves, strict=True):
-            master.grad = None if leaf.grad is None else leaf.grad.float()
+        if not self.is_widened:
+            if self.can_go_in_pieces():
+                return self.sgd_in_pieces()
+            self.widen()
         self.optimizer.step()
+        self.is_widened = False
         self.refresh()
 
     def can_go_in_pieces(self) -> bool:

@@ -20,6 +20,7 @@ OPTIMIZERS = {
     "plain": OptimConfig(learning_rate=0.1, momentum=0.0),
     "late": OptimConfig(learning_rate=0.1, initial_momentum=0.0, momentum_steps=2),
     "max_norm": OptimConfig(learning_rate=0.5, max_norm=1.0),
+    "clipped": OptimConfig(learning_rate=0.1, clip_norm=0.5),
     "adam": OptimConfig(name="adam", learning_rate=0.01),
     "adagrad": OptimConfig(name="adagrad", learning_rate=0.01),
 }
@@ -37,6 +38,7 @@ def updates(kind: type[Weights], model: ClassifierConfig, optim: OptimConfig, ba
         with torch.autocast("cpu", torch.bfloat16):
             logits = ours(torch.randn(32, 70))
         torch.nn.functional.cross_entropy(logits.float(), torch.randint(50, (32,))).backward()
+        ours.clip(optim.clip_norm)
         ours.step(torch.tensor(float(step == bad_step)))
     return classifier.state_dict()
 
