@@ -98,6 +98,8 @@ def _all_samples(file: soundfile.SoundFile) -> FloatArray:
 def _choose_channel(samples: FloatArray, channel: int | None, name: str) -> FloatArray:
     """One channel of samples [num_channels, num_samples]."""
     num_channels = len(samples)
+    if channel is not None and channel < 0:  # Kaldi's --channel=-1 expects a single one
+        channel = None
     if channel is None and num_channels > 1:
         raise DataError(
             f"has {num_channels} channels", path=name, remedy="choose one with --channel, or split the file"

@@ -127,8 +127,9 @@ def test_channels(tmp_path: Path) -> None:
     for name in ("a.wav", "a.flac"):
         path = str(tmp_path / name)
         soundfile.write(path, both, 8000)
-        with pytest.raises(DataError, match=r"2 channels.*--channel"):
-            read_audio(path)
+        for unsaid in (None, -1):
+            with pytest.raises(DataError, match=r"2 channels.*--channel"):
+                read_audio(path, unsaid)
         for channel in (0, 1):
             np.testing.assert_array_equal(read_audio(path, channel)[0], both[:, channel])
         with pytest.raises(DataError, match="number 2"):
