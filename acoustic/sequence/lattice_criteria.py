@@ -154,7 +154,7 @@ class LatticeCriterion:
         else:
             value, gradient, dropped = mmi(batch, loglikes.detach(), pdfs, self.config.drop_frames)
         value = with_gradient(loglikes, value, gradient)
-        return Objective(value, len(pdfs), {"dropped_frames": dropped})
+        return Objective(value, len(pdfs), {"dropped_frames": dropped if self.config.drop_frames else 0.0})
 
 
 def boosted(lattice: PreparedLattice, errors: NDArray[np.float64], boost: float) -> PreparedLattice:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from acoustic import log
 from acoustic.data.batches import Store
 from acoustic.decode.priors import log_priors
 from acoustic.nn.classifier import SenoneClassifier
@@ -20,6 +22,7 @@ from acoustic.train.hessian_free_loop import HessianFreeTrainer
 from acoustic.train.loop import Trainer
 from acoustic.train.ranks import Ranks
 
+logger = log.get_logger(__name__)
 PART_UTTERANCES = 8  # that go through the network together in a Hessian-free update
 
 
@@ -54,6 +57,7 @@ class SequenceTrainer(Trainer):
     ) -> None:
         self.criterion = make_criterion(config, train_store.cache, dev_store.cache, device)
         self.f_smoothing = config.f_smoothing
+        self.left_out: Counter[str] = Counter()  # what the criterion left out in this interval
         self.log_priors = log_priors(train_store.cache.pdf_counts).to(device)
         stores = [
             UtteranceStore(store, self.criterion, what, config.data.max_skip_fraction)
@@ -65,7 +69,7 @@ class SequenceTrainer(Trainer):
         """As Trainer.training_loss; the loss is a sum over the frames of the update."""
         position = self.batch_position()
         chosen = self.train_store.chosen(*position, self.ranks.rank, self.ranks.world_size)
-        objective = self.objective(logits, chosen)
+        objective = self.counted("training", self.objective(logits, chosen))
         totals = torch.stack([self.loss_sum(objective), (logits.argmax(1) == targets).sum()])
         return self.smoothed(objective, logits, targets), totals, len(self.train_store.batch_index(*position))
 
@@ -87,7 +91,25 @@ class SequenceTrainer(Trainer):
         chosen = self.dev_store.chosen(
             self.config.data.eval_batch_size, None, 0, number, self.ranks.rank, self.ranks.world_size
         )
-        return self.loss_sum(self.objective(logits, chosen))
+        return self.loss_sum(self.counted("dev", self.objective(logits, chosen)))
+
+    def run_interval(self) -> None:
+        """As Trainer.run_interval."""
+        self.left_out.clear()
+        super().run_interval()
+
+    def end_interval(self, seconds: float, num_steps: int) -> None:
+        """As Trainer.end_interval; tells what the criterion left out, as Kaldi's trainers warn of dropped frames."""
+        super().end_interval(seconds, num_steps)
+        for what, number in self.left_out.items():
+            if number:
+                logger.warning("%s: %d", what, number)
+
+    def counted(self, what: str, objective: Objective) -> Objective:
+        """The objective, after counting what the criterion left out of its utterances."""
+        for name, number in objective.statistics.items():
+            self.left_out[f"{what} {name.replace('_', ' ')}"] += round(number)
+        return objective
 
     def objective(self, logits: Tensor, utterances: Sequence[Utterance]) -> Objective:
         """The criterion on some utterances, given their logits [num_frames, num_pdfs]."""

@@ -15,6 +15,7 @@ from acoustic.cli.main import run
 from acoustic.errors import ConfigError, DataError, PreemptedError
 from acoustic.kaldi.tables import TableWriter, read_table
 from acoustic.nn.bundle import load_bundle
+from acoustic.sequence import lattice_criteria
 from acoustic.train.loop import Trainer
 from tests.train.runs import metrics, same_weights, train_small
 
@@ -128,6 +129,16 @@ def test_cross_entropy_beside_a_criterion_has_smoothed_targets(corpus: Path, sys
         run(["train-sequence", *arguments(corpus, system, tmp_path / name, *options)])
         bundles.append(load_bundle(tmp_path / name))
     assert not same_weights(*bundles)
+
+
+def test_frames_without_gradient_are_counted(
+    corpus: Path, system: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mmi = lattice_criteria.mmi
+    monkeypatch.setattr(lattice_criteria, "mmi", lambda *arguments: (*mmi(*arguments)[:2], 3.0))
+    run(["train-sequence", *arguments(corpus, system, tmp_path / "exp", "criterion=mmi", "schedule.max_epochs=1")])
+    log = (tmp_path / "exp" / "train.log").read_text()
+    assert "WARNING training dropped frames: 15\n" in log and "WARNING dev dropped frames: 3\n" in log
 
 
 @pytest.mark.parametrize("name", ["dahl2013_smbr", "vesely2013_smbr", "smbr", "lfmmi"])
