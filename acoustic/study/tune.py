@@ -108,6 +108,10 @@ def tune(search: Search, compose: Compose, num_trials: int, num_jobs: int, devic
     Raises:
         ConfigError: a search of other ranges or data is in the folder, or an option is wrong.
     """
+    by_hand = [*runtime_overrides(num_jobs, 0, device), "exp_dir=hand-set"]
+    first = search.config(compose, None, search.folds[0], by_hand)
+    if search.objective == "dev_wer" and not first.dev.data_dir:
+        raise ConfigError("--objective=dev_wer decodes dev data: give dev.data_dir and dev.ali_dir")
     claim_study_dir(search)
     with fsio.sole_owner(search.study_dir):
         study = open_study(search)
@@ -115,8 +119,6 @@ def tune(search: Search, compose: Compose, num_trials: int, num_jobs: int, devic
         for trial in study.get_trials(states=(states.RUNNING,)):
             study.tell(trial.number, state=states.FAIL)
             study.enqueue_trial(trial.params, user_attrs=HAND_SET if trial.user_attrs.get("hand_set") else None)
-        runtime = runtime_overrides(num_jobs, 0, device)
-        first = search.config(compose, None, search.folds[0], [*runtime, "exp_dir=hand-set"])
         start = search.space.from_config(first)
         if start is None:
             logger.warning("the configuration that was set by hand is outside the search space, and is not tried")

@@ -166,6 +166,8 @@ class TrainConfig:
         if not 0 <= self.seed < 2**31:
             raise ValueError("seed must lie in [0, 2^31)")
         self.pretrain.check_fits(self.model)
+        if self.optim.name == "hessian_free" and self.model.norm == "batch" and self.init_from is None:
+            raise ValueError("optim.name=hessian_free keeps model.norm=batch at its first moments: take norm=layer")
         if self.pretrain.name != "none" and self.init_from is not None:
             raise ValueError("pretrain and init_from both give the first weights: choose one of them")
 

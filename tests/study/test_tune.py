@@ -128,6 +128,13 @@ def test_a_hand_set_trial_begun_again_is_still_the_hand_set_one(arguments: list[
     assert study.trials[1].params == params and "set by hand" in (tmp_path / "study" / "report.md").read_text()
 
 
+def test_words_need_dev_data_of_their_own(arguments: list[str], tmp_path: Path) -> None:
+    without = [argument for argument in arguments if not argument.startswith("dev.")]
+    with pytest.raises(ConfigError, match="--objective=dev_wer decodes dev data"):
+        run([*without, "--objective=dev_wer", "--graph-dir=graph", "--trials=1"])
+    assert not (tmp_path / "study").exists()
+
+
 def test_trials_take_the_loop_that_the_optimizer_needs(arguments: list[str], tmp_path: Path) -> None:
     options = ["optim.name=hessian_free", "data.batch_size=4000", "optim.max_cg_iterations=3"]
     run([*arguments, *options, "--trials=1"])
