@@ -10,6 +10,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from acoustic import log
+
+logger = log.get_logger(__name__)
+
 
 @dataclass(kw_only=True)
 class ScheduleConfig:
@@ -192,4 +196,10 @@ SCHEDULES: dict[str, type[Schedule]] = {
 
 def make_schedule(config: ScheduleConfig, learning_rate: float, steps_per_epoch: int) -> Schedule:
     """The schedule of `config`, starting from `learning_rate`."""
+    if config.evals_per_epoch > steps_per_epoch:
+        logger.warning(
+            "schedule.evals_per_epoch=%d in an epoch of %d updates: after intervals without an update the dev loss "
+            "stands still, which newbob and anneal take for the end of improvement",
+            config.evals_per_epoch, steps_per_epoch,
+        )  # fmt: skip
     return SCHEDULES[config.name](config, learning_rate, steps_per_epoch)

@@ -1,5 +1,6 @@
 """Schedules against their rules worked by hand."""
 
+import logging
 import math
 
 import pytest
@@ -97,3 +98,12 @@ def test_momentum_ramp_of_sutskever_2013_clamped_as_by_maas_2014():
 def test_momentum_ramp_that_makes_no_sense(wrong):
     with pytest.raises(ValueError, match="momentum_ramp"):
         OptimConfig(**wrong)
+
+
+def test_intervals_without_updates_are_warned_of(monkeypatch, caplog):
+    monkeypatch.setattr(logging.getLogger("acoustic"), "propagate", True)
+    config = ScheduleConfig(evals_per_epoch=2)
+    make_schedule(config, 1.0, steps_per_epoch=2)
+    assert not caplog.text
+    make_schedule(config, 1.0, steps_per_epoch=1)
+    assert "schedule.evals_per_epoch=2 in an epoch of 1 updates" in caplog.text
