@@ -126,9 +126,10 @@ def test_values_of_a_configuration_out_of_range(override: str) -> None:
         compose_train_config(["exp_dir=exp", "train.data_dir=data", "train.ali_dir=ali", override])
 
 
-def test_a_device_that_networks_are_not_trained_on() -> None:
+@pytest.mark.parametrize("name", ["meta", "hpu"])
+def test_a_device_that_networks_are_not_trained_on(name: str) -> None:
     with pytest.raises(ConfigError, match="choose cpu or cuda"):
-        choose_device("meta")
+        choose_device(name)
 
 
 def test_features_that_are_neither_directory_nor_table(corpus: Path) -> None:
