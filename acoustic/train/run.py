@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,6 +19,7 @@ from acoustic.data.join import JoinOptions, Source, hold_out, source_list
 from acoustic.data.moments import input_moments, lda_stats
 from acoustic.data.windows import open_store
 from acoustic.errors import ConfigError, DataError
+from acoustic.features.fbank import Fbank, FbankOptions
 from acoustic.features.frontend import Frontend
 from acoustic.nn.bundle import Bundle
 from acoustic.nn.classifier import SenoneClassifier
@@ -66,6 +68,8 @@ def prepare(config: TrainConfig) -> Prepared:
         frontend = make_frontend(config.features, train_sources)
     else:
         frontend = initial_frontend(config, train_sources)
+    if config.features.fbank is not None:
+        check_fbank_options(config.features.fbank, frontend.feat_dim)
     options = CacheOptions(
         dtype=config.data.dtype,
         join=JoinOptions(
@@ -83,6 +87,23 @@ def prepare(config: TrainConfig) -> Prepared:
             len(in_both), len(dev.ids), min(in_both),
         )  # fmt: skip
     return Prepared(frontend, train, dev)
+
+
+def check_fbank_options(options: dict[str, Any], feat_dim: int) -> None:
+    """Check that features of `feat_dim` values can have been made with some options, which the model will remember.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    try:
+        dim = Fbank(FbankOptions(**options)).dim
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"features.fbank_config: {error}") from error
+    if dim != feat_dim:
+        raise ConfigError(
+            f"features.fbank_config makes frames of {dim} values, but those of feats.scp have {feat_dim}: give the "
+            "options that these were made with, or none"
+        )
 
 
 def check_same_model(train: FramesCache, dev: FramesCache, dev_sources: Sequence[Source]) -> None:

@@ -98,6 +98,17 @@ def test_skipped_utterances_are_named_in_the_log(corpus: Path) -> None:
     assert "WARNING skipped s3-7 (no_features)" in (corpus / "exp" / "train.log").read_text()
 
 
+@pytest.mark.parametrize(
+    ("options", "message"), [("--num-mel-bins=23", "23 values, but .* 3"), ("--high-freq=9000", "high_freq 9000")]
+)
+def test_options_that_the_features_were_not_made_with(corpus: Path, options: str, message: str) -> None:
+    (corpus / "fbank.conf").write_text(options + "\n")
+    with pytest.raises(ConfigError, match=message):
+        train(corpus, f"features.fbank_config={corpus}/fbank.conf")
+    (corpus / "fbank.conf").write_text("--num-mel-bins=3\n")
+    train(corpus, f"features.fbank_config={corpus}/fbank.conf")
+
+
 def test_dev_utterances_that_are_trained_on_are_told(corpus: Path) -> None:
     train(corpus)
     log = corpus / "exp" / "train.log"
