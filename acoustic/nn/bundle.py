@@ -29,7 +29,7 @@ class Bundle:
         frontend_state: the Frontend's tensors (global normalisation, transforms).
         feat_dim: values per frame of the features the Frontend reads.
         fbank_options: options of the features, when the model knows them and so can read audio; else None.
-        pdf_counts: int64 [num_pdfs], frames of each senone in the training alignments.
+        pdf_counts: int64 [num_pdfs], frames of each senone in the training targets: in the alignments, unless smoothed.
         fingerprints: sha256 of alignments, tree, transition model, front end and configuration.
         config: the training run's resolved configuration.
     """

@@ -54,6 +54,11 @@ class SequenceConfig(TrainConfig):
     criterion: Any = field(default_factory=lambda: {"name": "smbr"})  # one of CRITERION_CONFIGS, by its `name`
     f_smoothing: float = 0.0  # weight of cross-entropy beside the criterion's, 1 - f_smoothing (Su et al. 2013)
 
+    @property
+    def target_smoothing(self) -> float:
+        """None: the criterion's loglikes are over the alignments' own priors."""
+        return 0.0
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if isinstance(self.criterion, Mapping):

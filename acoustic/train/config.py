@@ -175,6 +175,11 @@ class TrainConfig:
         """Nested plain values."""
         return dataclasses.asdict(self)
 
+    @property
+    def target_smoothing(self) -> float:
+        """Share of each target that is spread over all senones in what decides the network's outputs."""
+        return self.optim.label_smoothing
+
     def identity(self) -> dict[str, Any]:
         """What decides the result: everything but where it is written and how it is run."""
         values = self.to_dict()

@@ -33,7 +33,7 @@ class OptimConfig:
     adagrad_epsilon: float = 0.0  # added to Adagrad's root; 1e-10 is what torch.optim.Adagrad adds
     clip_norm: float | None = None  # gradients longer than this are scaled down to it
     max_norm: float | None = None  # radius within which the incoming weights of each hidden unit are kept
-    label_smoothing: float = 0.0  # share of each target's probability spread evenly over all senones
+    label_smoothing: float = 0.0  # share of each target's probability spread over all senones; priors follow
     # hessian_free, which has use for label_smoothing alone of the options above
     damping: float = 1.0  # what is first added to the curvature; it adapts itself after every update
     max_cg_iterations: int = 50

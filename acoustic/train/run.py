@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from acoustic import fsio, log
 from acoustic.data.build import CacheOptions, ensure_cache
@@ -238,7 +239,7 @@ def make_bundle(config: TrainConfig, prepared: Prepared, classifier: SenoneClass
         frontend_state=state,
         feat_dim=frontend.feat_dim,
         fbank_options=config.features.fbank,
-        pdf_counts=prepared.train.pdf_counts,
+        pdf_counts=counts_of_targets(prepared.train.pdf_counts, config.target_smoothing),
         fingerprints={
             **prepared.train.meta.fingerprints,
             "frontend_tensors": digest.hexdigest(),
@@ -246,3 +247,14 @@ def make_bundle(config: TrainConfig, prepared: Prepared, classifier: SenoneClass
         },
         config=config.identity(),
     )
+
+
+def counts_of_targets(pdf_counts: Tensor, label_smoothing: float) -> Tensor:
+    """The frames of each senone as smoothed targets share them out, int64 [num_pdfs]; unseen senones stay unseen.
+
+    They are what the posteriors of a network that was trained on such targets have to be divided by: it gives a rare
+    senone a share of every frame that lies far above its relative frequency, by which it would win everywhere.
+    """
+    counts = pdf_counts.double()
+    shared = (1 - label_smoothing) * counts + label_smoothing * counts.mean()
+    return torch.where(pdf_counts > 0, shared.round().clamp(min=1).long(), 0)

@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional
 
 from acoustic.errors import ConfigError
+from acoustic.train.run import counts_of_targets
 from tests.train.runs import metrics, same_weights, small_config, train_broken_off, train_small
 
 
@@ -22,6 +23,20 @@ def test_label_smoothing_is_in_the_training_loss_and_not_in_that_of_dev(corpus, 
     (one, *_), (other, *_) = metrics(tmp_path / "plain"), metrics(tmp_path / "smooth")
     assert one["dev_loss"] == pytest.approx(other["dev_loss"], abs=1e-5)
     assert abs(one["train_loss"] - other["train_loss"]) > 1e-3
+
+
+def test_priors_are_those_of_the_smoothed_targets(corpus, tmp_path):
+    """Divided by the alignments' own, the share that smoothing gives a rare senone would win in every frame."""
+    plain = train_small(corpus, tmp_path / "plain").pdf_counts
+    smooth = train_small(corpus, tmp_path / "smooth", "optim.label_smoothing=0.3").pdf_counts
+    targets = torch.full((len(plain), len(plain)), 0.3 / len(plain)) + 0.7 * torch.eye(len(plain))  # by senone
+    seen = plain > 0
+    torch.testing.assert_close(smooth[seen].float(), (plain.float() @ targets)[seen], atol=0.51, rtol=0)
+    assert int(smooth[seen].min()) > int(plain[seen].min())
+
+
+def test_senones_without_frames_stay_without():
+    assert counts_of_targets(torch.tensor([0, 1, 999]), 0.1).tolist() == [0, 34, 932]
 
 
 def test_smoothed_targets_by_hand():
