@@ -210,6 +210,8 @@ class Trainer:
             position.best_step = position.step
         elif diverged:
             self.roll_back(f"dev loss rose to {dev_loss:.4g}")
+        elif verdict.accepted and position.best_step == 0 and self.config.init_from is None:
+            position.best_step, self.schedule.best_loss = position.step, dev_loss  # never random weights
         elif not verdict.accepted:
             self.restore(self.checkpoints.load(position.best_step), weights_only=True)
         position.finished = verdict.finished

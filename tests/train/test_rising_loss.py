@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from acoustic.errors import TrainingError
+from acoustic.train.checkpoint import Checkpoints
 from acoustic.train.guard import GuardConfig, RisingLoss
 from acoustic.train.loop import Trainer
 from acoustic.train.metrics import Metrics
-from tests.train.runs import train_broken_off, train_small
+from tests.train.runs import metrics, train_broken_off, train_small
 
 BAD_STEPS = range(9, 12)
 
@@ -89,3 +90,12 @@ def test_dev_loss_that_rises_sends_it_back_too(corpus, tmp_path, diverging):
 def test_too_many_rollbacks_stop_the_run(corpus, tmp_path, diverging):
     with pytest.raises(TrainingError, match=r"after 0 returns.*lower optim.learning_rate"):
         train_small(corpus, tmp_path / "exp", *GUARD, "guard.max_rollbacks=0")
+
+
+def test_random_weights_are_not_kept_where_every_interval_is_accepted(corpus, tmp_path, monkeypatch):
+    """A net that knows nothing may have the lower dev loss than one that is sure of itself on unknown speakers."""
+    losses = iter([1.0, 3.0, 2.0, 2.5])
+    monkeypatch.setattr(Trainer, "evaluate", lambda trainer: (next(losses), 0.5))
+    bundle = train_small(corpus, tmp_path / "exp", "schedule.max_epochs=3", "guard.max_rise=null")
+    second = Checkpoints(tmp_path / "exp" / "checkpoints", 3).load(metrics(tmp_path / "exp")[1]["step"])
+    assert all(torch.equal(second["model"][name], value) for name, value in bundle.classifier.state_dict().items())
