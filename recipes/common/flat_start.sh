@@ -4,9 +4,10 @@
 # Mixtures of Gaussians for monophone states align (flat_mono, flat_mono_ali); on that a decision tree is grown
 # (flat_tri), the alignments are converted to it, and mixtures of its states align anew (flat_ali). With --realign N the
 # networks are small but for the last one.
+#
+# The recipe sets flat_start_leaves, how many pdfs the tree may have, and flat_start_gauss, how many Gaussians these have
+# in the end; 0: there are none, the alignments stay those of monophones.
 
-flat_start_leaves= # the recipe says how many pdfs the tree may have
-flat_start_gauss=  # and how many Gaussians these have in the end
 flat_start_options=(model.hidden_layers=2 model.hidden_dim=256 schedule.max_epochs=2) # of all networks but the last
 
 # choose_flat_start true|"": where a flat start has its model and alignments, and its smaller networks.
@@ -36,10 +37,17 @@ make_flat_alignments() {
     "ark:$work/fbank.train" "$model_dir"
   acoustic convert-ali "$exp/flat_mono_ali/final.mdl" "$model_dir/final.mdl" "$model_dir/tree" "$exp/flat_mono_ali" \
     "ark:$work/converted"
-  make_flat_graphs "$model_dir"
   rm -rf "$ali_dir"
-  acoustic train-gmm --num-gauss="$flat_start_gauss" --utt2spk="ark:$work/utt2spk" --num-jobs="$num_jobs" \
-    "$model_dir/final.mdl" "ark:$work/graphs" "ark:$work/fbank" "ark:$work/converted" "$ali_dir"
+  if [ "$flat_start_gauss" -gt 0 ]; then
+    make_flat_graphs "$model_dir"
+    acoustic train-gmm --num-gauss="$flat_start_gauss" --utt2spk="ark:$work/utt2spk" --num-jobs="$num_jobs" \
+      "$model_dir/final.mdl" "ark:$work/graphs" "ark:$work/fbank" "ark:$work/converted" "$ali_dir"
+  else
+    mkdir -p "$ali_dir"
+    gzip -nc "$work/converted" > "$ali_dir/ali.1.gz"
+    echo 1 > "$ali_dir/num_jobs"
+    acoustic est-transitions "$model_dir/final.mdl" "ark:$ali_dir/ali.1.gz" "$ali_dir/final.mdl"
+  fi
   rm -rf "$work"
   cp "$model_dir/tree" "$ali_dir/tree"
   cp "$ali_dir/final.mdl" "$model_dir/final.mdl"

@@ -17,6 +17,8 @@
 #   --realign N           rounds in which the network aligns its data anew and another is trained on that (default: 0)
 #   --from-scratch        take the experiment's wav, text, lexicon and grammar alone: first alignments and tree are made
 #                         here; its alignments, if there, are only compared with
+#   --flat-start-gauss N  with --from-scratch: how many Gaussians of the tree's states align after those of monophones;
+#                         0: none (default: 0)
 #   --sequence WHICH      then train the network further by mmi or smbr (over lattices), lfmmi or lfsmbr (lattice-free)
 #                         and keep what is better on dev; overrides for it begin with `sequence.` (default: none)
 #   --analyze             write a report too, of what the network learnt and where it errs (exp/dnn/analysis)
@@ -37,11 +39,11 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../common/sequence.sh"
 
 kaldi_dir="" fold=1 exp="" stage=0 stop_stage="" speeds=0.9,1.1 decoder=auto realign="" from_scratch="" analyze="" num_jobs=$(nproc)
-sequence=none
-option_names=(kaldi_dir fold exp stage stop_stage speeds decoder realign sequence num_jobs)
+sequence=none flat_start_gauss=0
+option_names=(kaldi_dir fold exp stage stop_stage speeds decoder realign flat_start_gauss sequence num_jobs)
 flag_names=(from_scratch analyze)
 parse_options "$@"
-check_numbers fold stage num_jobs
+check_numbers fold stage num_jobs flat_start_gauss
 [ -n "$kaldi_dir" ] || die "--kaldi-dir DIR is missing; --help shows an example"
 [ -d "$kaldi_dir/data/fold$fold" ] || die "$kaldi_dir/data/fold$fold is no folder"
 kaldi_dir=$(cd "$kaldi_dir" && pwd)
@@ -60,7 +62,7 @@ model_dir=$kaldi_dir/exp/tri1 ali_dir=$kaldi_dir/exp/tri1_ali graph_dir=$kaldi_d
 align_lang=$kaldi_dir/data/lang_test fbank_conf=$here/conf/fbank.conf experiment=digits
 tune_options=()
 [ -z "$from_scratch" ] || [ ! -e "$ali_dir/final.mdl" ] || reference_ali=$ali_dir
-flat_start_leaves=130 flat_start_gauss=2000
+flat_start_leaves=130
 choose_flat_start "$from_scratch"
 check_numbers realign
 check_sequence

@@ -18,6 +18,8 @@
 #   --realign N           rounds in which the network aligns its data anew and another is trained on that (default: 0)
 #   --flat-start          make first alignments and a tree of wav, text and lexicon alone; the synthesiser's phone times are
 #                         only compared with
+#   --flat-start-gauss N  with --flat-start: how many Gaussians of the tree's states align after those of monophones;
+#                         0: none (default: 4000)
 #   --sequence WHICH      then train the network further by mmi or smbr (over lattices), lfmmi or lfsmbr (lattice-free)
 #                         and keep what is better on dev; overrides for it begin with `sequence.` (default: none)
 #   --analyze             write a report too, of what the network learnt and where it errs (exp/dnn/analysis)
@@ -38,12 +40,12 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../common/sequence.sh"
 
 exp=exp/mini stage=0 stop_stage="" corpus_seed=1 speeds="" decoder=acoustic realign="" flat_start="" analyze="" num_jobs=$(nproc)
-sequence=none
+sequence=none flat_start_gauss=4000
 train_utterances=30 dev_utterances=25 test_utterances=40
-option_names=(exp stage stop_stage corpus_seed {train,dev,test}_utterances speeds decoder realign sequence num_jobs)
+option_names=(exp stage stop_stage corpus_seed {train,dev,test}_utterances speeds decoder realign flat_start_gauss sequence num_jobs)
 flag_names=(flat_start analyze)
 parse_options "$@"
-check_numbers stage corpus_seed {train,dev,test}_utterances num_jobs
+check_numbers stage corpus_seed {train,dev,test}_utterances num_jobs flat_start_gauss
 
 mkdir -p "$exp"
 exp=$(cd "$exp" && pwd)
@@ -51,7 +53,7 @@ decoder=$(choose_decoder "$decoder")
 lang_dir=$exp/lang align_lang=$exp/lang model_dir=$exp/mono ali_dir=$exp/mono_ali graph_dir=$exp/graph
 fbank_conf=$here/conf/fbank.conf experiment=mini
 [ -z "$flat_start" ] || reference_ali=$ali_dir
-flat_start_leaves=400 flat_start_gauss=4000
+flat_start_leaves=400
 choose_flat_start "$flat_start"
 check_numbers realign
 check_sequence

@@ -46,6 +46,7 @@ def test_help_shows_options_stages_and_an_example(recipe):
         (["--realign", "once"], "--realign once: expected a whole number"),
         (["--stage", "12", "--realign", "1"], "dnn/final.pt is missing: run the earlier stages"),
         (["--flat-start=maybe"], "--flat-start takes no value"),
+        (["--flat-start-gauss", "many"], "--flat-start-gauss many: expected a whole number"),
         (["--sequence", "mpe"], "--sequence mpe: choose none, mmi, smbr, lfmmi or lfsmbr"),
         (["--sequence", "lfmmi", "--stage", "12"], "dnn/final.pt is missing: run the earlier stages"),
         (["--decoder", "htk"], "--decoder htk: choose auto, kaldi or acoustic"),
