@@ -69,7 +69,7 @@ def test_replicas_join_over_the_network_are_replaced_and_leave(
         with open(told, "wb") as log:
             guest = subprocess.Popen([sys.executable, "-m", "acoustic", "train", *overrides], stderr=log)
         journal = journal_path(tmp_path / "exp" / "asynchronous", 1)
-        wait_until(lambda: '["push", 1,' in journal.read_text())
+        wait_until(lambda: journal.exists() and '["push", 1,' in journal.read_text())
         (process,) = re.findall(r"replica 0 is process (\d+)", told.read_text())
         os.kill(int(process), signal.SIGKILL)
         wait_until(lambda: caplog.text.count("replica 1 has left") == 1)
