@@ -129,12 +129,15 @@ def checksum(tensors: Iterable[Tensor | None]) -> Tensor:
 
 
 def clip_gradients(parameters: Iterable[Tensor], clip_norm: float | None) -> Tensor:
-    """Scale gradients down to `clip_norm` where their norm is longer; gives the norm they had, unclipped a checksum."""
+    """Scale gradients, float32, down to `clip_norm` where their norm is longer; gives the norm they had.
+
+    Without `clip_norm` gradients may be of other types, and what it gives is their checksum.
+    """
     parameters = list(parameters)
     gradients = [parameter.grad for parameter in parameters]
     if clip_norm is None:
         return checksum(gradients)
-    norm = total_norm(None if gradient is None else gradient.float() for gradient in gradients)
+    norm = total_norm(gradients)
     nn.utils.clip_grads_with_norm_(parameters, clip_norm, norm)
     return norm
 

@@ -241,7 +241,7 @@ def write_network(
         "frontend_state": frontend.state_dict(),
         "feat_dim": feat_dim,
         "pdf_counts": torch.from_numpy(counts),
-        "fbank_options": {"sample_frequency": float(RATE), "num_mel_bins": 4},
+        "fbank_options": {"sample_frequency": float(RATE), "num_mel_bins": feat_dim},
         "fingerprints": {"transition_model": model.fingerprint()},
         **changes,
     }
