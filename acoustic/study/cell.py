@@ -100,7 +100,7 @@ def measure(cell: Cell, scale: Scale, config: TrainConfig, decodes: bool) -> Res
     """Train and measure a cell; `decodes` as of `run_cell`."""
     result = Result(config.fingerprint())
     if cell.setting == "unsupervised":
-        return measure_features(config, scale.probe_epochs, scale.rates["probe"], result)
+        return measure_features(config, scale.probe_epochs, scale.rates["probe"], cell.fold.graph_dir, result)
     train(config)
     exp_dir = Path(config.exp_dir)
     records = [record for record in Metrics(exp_dir / "metrics.jsonl").read() if "dev_loss" in record]

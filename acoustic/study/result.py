@@ -28,8 +28,8 @@ class Result:
         gradient_information: GAAF's G_k as in training, mean over layers.
         net_variance: GAAF's, mean over layers.
         features_accuracy: frame accuracy on dev of a linear classifier over 0, 1, ... unsupervised layers.
-        detector_precision, detector_recall: of the best single unit of the first unsupervised layer for each phone;
-            medians over phones.
+        detectors: phone -> precision, recall and accuracy of the best single unit of the first unsupervised layer, as
+            shares; without phones that are never detected.
         diverged: why training stopped, empty if it did not. Such a network counts as one that knows nothing.
         seconds: that all of it took.
     """
@@ -48,8 +48,7 @@ class Result:
     gradient_information: float = 0.0
     net_variance: float = 0.0
     features_accuracy: list[float] = field(default_factory=list)
-    detector_precision: float = 0.0
-    detector_recall: float = 0.0
+    detectors: dict[str, list[float]] = field(default_factory=dict)
     diverged: str = ""
     seconds: float = 0.0
 
@@ -57,6 +56,10 @@ class Result:
         """Word errors by utterance; what kind they are is not kept, all stand as substitutions."""
         none, errors = np.zeros(len(self.utts), dtype=np.int64), np.array(self.num_errors, dtype=np.int64)
         return Scores(self.utts, np.array(self.num_words, dtype=np.int64), none, none, errors, errors > 0)
+
+    def median_precision(self) -> float:
+        """Of the detectors; 0 without any."""
+        return float(np.median([precision for precision, _, _ in self.detectors.values()])) if self.detectors else 0.0
 
     def write(self, path: Path) -> None:
         """Write JSON."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from acoustic.analysis.phones import PhoneSet, find_symbols
 from acoustic.analysis.zeiler2013 import choose_detectors, evaluate_detector
 from acoustic.data.batches import Store
 from acoustic.kaldi.alignments import read_model
@@ -25,14 +26,15 @@ NUM_DETECTOR_FRAMES = 8000  # that detectors are chosen on, of training data, an
 Layers = list[tuple[Tensor, Tensor]]  # weight [dim, in_dim] and bias [dim] of each
 
 
-def measure_features(config: TrainConfig, epochs: int, learning_rate: float, result: Result) -> Result:
+def measure_features(config: TrainConfig, epochs: int, learning_rate: float, graph_dir: Path, result: Result) -> Result:
     """Train the hidden layers of `config` without labels and measure what their features are good for.
 
     Args:
         config: with `pretrain=sparse_autoencoder`.
         epochs: of the linear classifier over each number of layers.
         learning_rate: its first rate, halved after each epoch.
-        result: what else is known; its features_accuracy and detector fields are filled in.
+        graph_dir: of the corpus; its phones.txt, if there, names the phones.
+        result: what else is known; its features_accuracy and detectors are filled in.
     """
     device = choose_device(config.runtime.device)
     trainer = make_trainer(config, prepare(config), device, torch.float32)
@@ -44,11 +46,8 @@ def measure_features(config: TrainConfig, epochs: int, learning_rate: float, res
         linear_accuracy(config, train_store, dev_store, units, layers[:depth], epochs, learning_rate)
         for depth in range(len(layers) + 1)
     ]
-    precision, recall = detect_phones(config, train_store, dev_store, units, layers[:1])
-    return replace(
-        result, features_accuracy=accuracies, detector_precision=precision, detector_recall=recall,
-        dev_accuracy=accuracies[-1],
-    )  # fmt: skip
+    detectors = detect_phones(config, train_store, dev_store, units, layers[:1], graph_dir)
+    return replace(result, features_accuracy=accuracies, detectors=detectors, dev_accuracy=accuracies[-1])
 
 
 def linear_accuracy(
@@ -89,33 +88,29 @@ def linear_accuracy(
 
 
 def detect_phones(
-    config: TrainConfig, train_store: Store, dev_store: Store, units: list[str], layers: Layers
-) -> tuple[float, float]:
-    """Precision and recall on dev of the best single unit for each phone (Table 2), medians over phones.
+    config: TrainConfig, train_store: Store, dev_store: Store, units: list[str], layers: Layers, graph_dir: Path
+) -> dict[str, list[float]]:
+    """Phone -> precision, recall and accuracy on dev of the best single unit for it (Table 2).
 
     Unit and threshold are chosen on training frames, by accuracy; phones whose detector never fires on dev have no
     precision and are left out.
     """
-    phone_of_pdf = phones_of_pdfs(config.train.ali_dir[0], train_store.num_pdfs)
+    model = read_model(config.train.ali_dir[0])
+    phone_set = PhoneSet.make(model, find_symbols(graph_dir, config.train.ali_dir[0]))
+    phone_of_pdf = np.zeros(train_store.num_pdfs, dtype=np.int64)
+    np.maximum.at(phone_of_pdf, model.pdf_of[1:], phone_set.group_of[model.phone_of[1:]])  # of several, the last
     values, phones = sampled_units(train_store, config.seed, units, layers, phone_of_pdf)
     dev_values, dev_phones = sampled_units(dev_store, config.seed, units, layers, phone_of_pdf)
-    found = choose_detectors(values, phones, int(phone_of_pdf.max()) + 1)
-    judged = [
-        evaluate_detector(dev_values, dev_phones, phone, detector.unit, detector.threshold)
-        for phone, detector in enumerate(found)
+    judged = {
+        phone_set.names[phone]: evaluate_detector(dev_values, dev_phones, phone, detector.unit, detector.threshold)
+        for phone, detector in enumerate(choose_detectors(values, phones, len(phone_set.names)))
         if detector is not None and detector.recall > 0
-    ]
-    precisions = [detector.precision for detector in judged if not np.isnan(detector.precision)]
-    recalls = [detector.recall for detector in judged if not np.isnan(detector.recall)]
-    return (float(np.median(precisions)) if precisions else 0.0), (float(np.median(recalls)) if recalls else 0.0)
-
-
-def phones_of_pdfs(ali_dir: str | Path, num_pdfs: int) -> NDArray[np.int64]:
-    """[num_pdfs], the phone of each pdf; of a pdf that several phones share, the one with the largest id."""
-    model = read_model(ali_dir)
-    found = np.zeros(num_pdfs, dtype=np.int64)
-    np.maximum.at(found, model.pdf_of[1:], model.phone_of[1:])
-    return found
+    }
+    return {
+        name: [detector.precision, detector.recall, detector.accuracy]
+        for name, detector in judged.items()
+        if not np.isnan([detector.precision, detector.recall]).any()
+    }
 
 
 def sampled_units(

@@ -34,7 +34,7 @@ def made_up(setting: str, fold: int, seed: int) -> Result:
     return Result(
         "x", [loss + 0.5, loss], loss, 0.6 + 0.1 * rng.random(), 10 + 5 * rng.random(), ["a", "b"], [5, 5],
         rng.integers(0, 3, 2).tolist(), 1.0 + rng.random(), 1e-3, 0.8, 1e-4 * (1 + rng.random()), rng.random(),
-        [0.3, 0.4, 0.5, 0.6], 0.5, 0.1,
+        [0.3, 0.4, 0.5, 0.6], {"iy": [0.5, 0.1, 0.97], "er": [0.25 + 0.5 * (seed == 1), 0.2, 0.9]},
     )  # fmt: skip
 
 
@@ -116,7 +116,8 @@ def test_claims_measure_only_the_settings_they_name() -> None:
 def test_the_sign_of_each_comparison() -> None:
     bad, good = (
         Result("x", [2.0, loss], loss, 0.5, 20.0, pass_seconds=loss, gradient_information=1e-4 / loss,
-               net_variance=1 / loss, features_accuracy=[0.1, 0.2, 0.3, 0.4], detector_precision=0.5, zero_share=0.8)
+               net_variance=1 / loss, features_accuracy=[0.1, 0.2, 0.3, 0.4], zero_share=0.8,
+               detectors={"iy": [0.5, 0.1, 0.97]})
         for loss in (2.0, 1.0)
     )  # fmt: skip
     claims = {claim.name: claim for claim in all_claims()}
@@ -146,7 +147,7 @@ def test_the_report_shows_every_claim_and_setting(tmp_path: Path) -> None:
     text = (tmp_path / "claims.md").read_text()
     assert len(verdicts) == len(claims) and all(claim.text in text for claim in claims)
     assert all(f"| {setting} |" in text for setting in grid.settings if setting != "unsupervised")
-    assert "30.00, 40.00, 50.00, 60.00" in text and "precision 50.0 %, recall 10.0 %" in text
+    assert "30.00, 40.00, 50.00, 60.00" in text and "| er | 50.0 | 20.0 | 90.0 | 6 |" in text
     assert (tmp_path / "depth.png").exists() and (tmp_path / "optimizers.png").exists()
 
 
