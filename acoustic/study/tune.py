@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,8 @@ class Search:
         objective: dev_loss, cross-entropy on dev, or dev_wer, with the best scales of a small grid.
         graph_dir: for dev_wer; `{fold}` as in overrides.
         seed: of the proposals.
-        prune: give up trials whose dev loss is worse than the median of others at the same fold and epoch.
+        prune: give up trials whose dev loss is worse than the median of others at the same fold and epoch, or whose
+            mean word error rate is after the same fold.
     """
 
     space: Space
@@ -172,9 +173,11 @@ def run_trial(search: Search, study: Any, compose: Compose, runtime: Sequence[st
         with only_warnings():
             for number, fold in enumerate(search.folds):
                 losses.append(run_fold(search, trial, compose, values, number, fold, runtime))
+                if search.objective == "dev_wer":
+                    give_up_if_hopeless(trial, sum(losses) / len(losses), number)
     except PrunedError:
         study.tell(trial, state=states.PRUNED)
-        return f"trial {trial.number} given up in fold {search.folds[len(losses)]}"
+        return f"trial {trial.number} given up after {len(losses)} of {len(search.folds)} folds"
     except TrainingError as error:
         trial.set_user_attr("diverged", str(error))
         trial.set_constraint(CONSTRAINT, 1.0)
@@ -212,8 +215,11 @@ def run_fold(
     """
     exp_dir = search.study_dir / "trials" / f"{trial.number:04d}" / fold
     config = search.config(compose, values, fold, [*search.shared(fold), *runtime, f"exp_dir='{exp_dir}'"])
+    loop = loop_for(config)
+    if search.objective == "dev_loss":
+        loop = watched(loop, trial, number * FOLD_STEPS)
     try:
-        train(config, trainer_class=watched(loop_for(config), trial, number * FOLD_STEPS))
+        train(config, trainer_class=loop)
     finally:
         for leftover in ("checkpoints", "pretrain"):
             shutil.rmtree(exp_dir / leftover, ignore_errors=True)
@@ -230,6 +236,17 @@ def best_dev_loss(exp_dir: Path) -> float:
     return min(record["dev_loss"] for record in records if record.get("dev_loss") is not None)
 
 
+def give_up_if_hopeless(trial: Any, value: float, step: int) -> None:
+    """Tell a trial how it stands, and end it when the pruner says so.
+
+    Raises:
+        PrunedError: not worth going on.
+    """
+    trial.report(value, step)
+    if trial.should_prune():
+        raise PrunedError
+
+
 def watched(loop: type[Trainer], trial: Any, first_step: int) -> type[Trainer]:
     """A loop that tells the trial each dev loss, and ends when the pruner says so.
 
@@ -238,15 +255,12 @@ def watched(loop: type[Trainer], trial: Any, first_step: int) -> type[Trainer]:
         trial: optuna's.
         first_step: number of the first interval among those of all folds.
     """
-    report: Callable[[float, int], None] = trial.report
 
     class Watched(loop):  # type: ignore[misc, valid-type]
         def end_interval(self, seconds: float, num_steps: int) -> None:
             super().end_interval(seconds, num_steps)
             loss = self.metrics.read()[-1].get("dev_loss")
             if loss is not None and self.position.step and not self.position.finished:
-                report(loss, first_step + self.position.interval)
-                if trial.should_prune():
-                    raise PrunedError
+                give_up_if_hopeless(trial, loss, first_step + self.position.interval)
 
     return Watched

@@ -192,3 +192,20 @@ def test_words_as_objective(arguments: list[str], experiment: Path, tmp_path: Pa
     assert len(trial.user_attrs["folds"]) == 2
     assert trial.value == pytest.approx(sum(trial.user_attrs["folds"]) / 2) and trial.value > 0
     assert json.loads((tmp_path / "study" / "search.json").read_text())["objective"] == "dev_wer"
+
+
+def test_by_words_a_trial_is_given_up_after_a_fold(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def made_up(search: Search, trial: Any, compose: Any, values: Any, number: int, fold: str, runtime: Any) -> float:
+        asked.append((trial.number, fold))
+        return [[20.0, 2.0], [30.0, 4.0]][trial.number == 5][number]
+
+    monkeypatch.setattr(tuning, "run_fold", made_up)
+    run([*arguments, "--folds=hard,easy", "--objective=dev_wer", "--graph-dir=graph", "--trials=7"])
+    states = [trial.state.name for trial in study_of(tmp_path / "study").trials]
+    assert states == ["COMPLETE"] * 5 + ["PRUNED", "COMPLETE"]
+    assert [fold for number, fold in asked if number == 5] == ["hard"]
+    assert study_of(tmp_path / "study").trials[0].value == pytest.approx(11.0)
