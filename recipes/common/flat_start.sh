@@ -8,6 +8,7 @@
 # The recipe sets flat_start_leaves, how many pdfs the tree may have, and flat_start_gauss, how many Gaussians these have
 # in the end; 0: there are none, the alignments stay those of monophones.
 
+flat_start_sets=(train dev) # data directories that are aligned; the tree is grown on the first
 flat_start_options=(model.hidden_layers=2 model.hidden_dim=256 schedule.max_epochs=2) # of all networks but the last
 
 # choose_flat_start true|"": where a flat start has its model and alignments, and its smaller networks.
@@ -18,23 +19,25 @@ choose_flat_start() {
   lang_dir=$exp/lang align_lang=$exp/lang model_dir=$exp/flat_tri ali_dir=$exp/flat_ali graph_dir=$exp/graph
 }
 
-# Make the model, and alignments of train and dev. Filter banks are made here for that; those of train also for the tree.
+# Make the model, and alignments of the sets. Filter banks are made here for that; those of the first also for the tree.
 make_flat_alignments() {
   local name work=$exp/flat_work
   acoustic init-mono "$lang_dir" "$exp/flat_mono"
   rm -rf "$work"
   mkdir -p "$work"
-  for name in train dev; do
+  for name in "${flat_start_sets[@]}"; do
     acoustic fbank --config="$fbank_conf" --num-jobs="$num_jobs" "$exp/data/$name" "ark:$work/fbank.$name"
   done
-  cat "$work"/fbank.{train,dev} > "$work/fbank"
-  cat "$exp"/data/{train,dev}/utt2spk > "$work/utt2spk"
-  cat "$exp"/data/{train,dev}/text > "$work/text"
+  for name in "${flat_start_sets[@]}"; do
+    cat "$work/fbank.$name" >> "$work/fbank"
+    cat "$exp/data/$name/utt2spk" >> "$work/utt2spk"
+    cat "$exp/data/$name/text" >> "$work/text"
+  done
   make_flat_graphs "$exp/flat_mono"
   acoustic flat-start --utt2spk="ark:$work/utt2spk" --num-jobs="$num_jobs" "$exp/flat_mono/final.mdl" \
     "ark:$work/graphs" "ark:$work/fbank" "$exp/flat_mono_ali"
   acoustic build-tree --num-leaves="$flat_start_leaves" --utt2spk="ark:$work/utt2spk" "$lang_dir" "$exp/flat_mono_ali" \
-    "ark:$work/fbank.train" "$model_dir"
+    "ark:$work/fbank.${flat_start_sets[0]}" "$model_dir"
   acoustic convert-ali "$exp/flat_mono_ali/final.mdl" "$model_dir/final.mdl" "$model_dir/tree" "$exp/flat_mono_ali" \
     "ark:$work/converted"
   rm -rf "$ali_dir"

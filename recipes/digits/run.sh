@@ -19,6 +19,8 @@
 #                         here; its alignments, if there, are only compared with
 #   --flat-start-gauss N  with --from-scratch: how many Gaussians of the tree's states align after those of monophones;
 #                         0: none (default: 0)
+#   --align-all           with --from-scratch: align all strings of the experiment at once, those of the test speaker
+#                         among them, as its own alignments were made; for comparisons with these
 #   --sequence WHICH      then train the network further by mmi or smbr (over lattices), lfmmi or lfsmbr (lattice-free)
 #                         and keep what is better on dev; overrides for it begin with `sequence.` (default: none)
 #   --analyze             write a report too, of what the network learnt and where it errs (exp/dnn/analysis)
@@ -38,10 +40,10 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../common/flat_start.sh"
 . "$here/../common/sequence.sh"
 
-kaldi_dir="" fold=1 exp="" stage=0 stop_stage="" speeds=0.9,1.1 decoder=auto realign="" from_scratch="" analyze="" num_jobs=$(nproc)
+kaldi_dir="" fold=1 exp="" stage=0 stop_stage="" speeds=0.9,1.1 decoder=auto realign="" from_scratch="" analyze="" align_all="" num_jobs=$(nproc)
 sequence=none flat_start_gauss=0
 option_names=(kaldi_dir fold exp stage stop_stage speeds decoder realign flat_start_gauss sequence num_jobs)
-flag_names=(from_scratch analyze)
+flag_names=(from_scratch align_all analyze)
 parse_options "$@"
 check_numbers fold stage num_jobs flat_start_gauss
 [ -n "$kaldi_dir" ] || die "--kaldi-dir DIR is missing; --help shows an example"
@@ -64,16 +66,19 @@ tune_options=()
 [ -z "$from_scratch" ] || [ ! -e "$ali_dir/final.mdl" ] || reference_ali=$ali_dir
 flat_start_leaves=130
 choose_flat_start "$from_scratch"
+[ -z "$align_all" ] || [ -n "$from_scratch" ] || die "--align-all goes with --from-scratch"
+[ -z "$align_all" ] || flat_start_sets=(all)
 check_numbers realign
 check_sequence
 number_stages
 check_numbers stop_stage
 
 if run_stage 0 "data directories of fold $fold"; then
-  for name in train dev test; do
-    mkdir -p "$exp/data/$name"
-    cp "$kaldi_dir/data/fold$fold/$name"/{text,utt2spk,spk2utt} "$exp/data/$name"
-    absolute_paths "$kaldi_dir" < "$kaldi_dir/data/fold$fold/$name/wav.scp" > "$exp/data/$name/wav.scp"
+  for name in fold$fold/train fold$fold/dev fold$fold/test ${align_all:+all}; do
+    to=$exp/data/${name##*/}
+    mkdir -p "$to"
+    cp "$kaldi_dir/data/$name"/{text,utt2spk,spk2utt} "$to"
+    absolute_paths "$kaldi_dir" < "$kaldi_dir/data/$name/wav.scp" > "$to/wav.scp"
   done
 fi
 
