@@ -59,6 +59,11 @@ class SequenceConfig(TrainConfig):
         """None: the criterion's loglikes are over the alignments' own priors."""
         return 0.0
 
+    @property
+    def compile_setting(self) -> str:
+        """False: criteria go through lattices or graphs of each utterance."""
+        return "false"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if isinstance(self.criterion, Mapping):

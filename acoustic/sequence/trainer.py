@@ -65,13 +65,16 @@ class SequenceTrainer(Trainer):
         ]
         super().__init__(config, classifier, stores[0], stores[1], device, dtype, ranks)
 
-    def training_loss(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, int]:
+    def training_loss(self, logits: Tensor, targets: Tensor, divisor: int) -> tuple[Tensor, Tensor]:
         """As Trainer.training_loss; the loss is a sum over the frames of the update."""
-        position = self.batch_position()
-        chosen = self.train_store.chosen(*position, self.ranks.rank, self.ranks.world_size)
+        chosen = self.train_store.chosen(*self.batch_position(), self.ranks.rank, self.ranks.world_size)
         objective = self.counted("training", self.objective(logits, chosen))
         totals = torch.stack([self.loss_sum(objective), (logits.argmax(1) == targets).sum()])
-        return self.smoothed(objective, logits, targets), totals, len(self.train_store.batch_index(*position))
+        return self.smoothed(objective, logits, targets), totals
+
+    def frames_of_update(self) -> int:
+        """As Trainer.frames_of_update."""
+        return len(self.train_store.batch_index(*self.batch_position()))
 
     def batch_position(self) -> tuple[int, int, int, int]:
         """What the utterances of the next update follow from: batch size, seed, epoch, number of the batch."""

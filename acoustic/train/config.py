@@ -106,6 +106,7 @@ class RuntimeConfig:
 
     device: str = "auto"  # cpu, cuda, cuda:1, ...; auto: cuda when there is one
     precision: str = "auto"  # fp32, tf32, bf16; auto: bf16 where the device gains from it
+    compile: str = "auto"  # true, false: forward and backward pass by torch.compile; auto: where a GPU gains from it
     num_threads: int | None = None  # of the CPU; null: all cores
     deterministic: bool = True  # only operations that give the same bits every time
     checkpoint_minutes: float = 10.0
@@ -118,6 +119,9 @@ class RuntimeConfig:
     def __post_init__(self) -> None:
         if self.precision not in ("auto", "fp32", "tf32", "bf16"):
             raise ValueError(f"runtime.precision={self.precision!r}: choose auto, fp32, tf32 or bf16")
+        self.compile = str(self.compile).lower()  # true and false may come as such
+        if self.compile not in ("auto", "true", "false"):
+            raise ValueError(f"runtime.compile={self.compile!r}: choose auto, true or false")
         if self.num_threads is not None and self.num_threads < 1:
             raise ValueError("runtime.num_threads must be at least 1, or null")
         if self.keep_checkpoints < 2:
@@ -170,6 +174,17 @@ class TrainConfig:
             raise ValueError("optim.name=hessian_free keeps model.norm=batch at its first moments: take norm=layer")
         if self.pretrain.name != "none" and self.init_from is not None:
             raise ValueError("pretrain and init_from both give the first weights: choose one of them")
+        if self.runtime.compile == "true" and self.compile_setting != "true":
+            raise ValueError(
+                "runtime.compile=true is for updates by cross-entropy alone: leave it at auto for Hessian-free "
+                "optimization, asynchronous replicas and sequence criteria"
+            )
+
+    @property
+    def compile_setting(self) -> str:
+        """runtime.compile, or false where updates are not what `train.compiled` can compile."""
+        can_compile = self.optim.name != "hessian_free" and self.train.strategy == "synchronous"
+        return self.runtime.compile if can_compile else "false"
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values."""

@@ -33,8 +33,9 @@ class HessianFreeTrainer(Trainer):
         if self.ranks.world_size > 1:
             raise ConfigError("optim.name=hessian_free works in one process")
         self.classifier.eval()
+        num_frames = self.frames_of_update()
         with torch.no_grad():
-            loss, totals, num_frames = self.training_loss(self.forward(self.classifier, inputs), targets)
+            loss, totals = self.training_loss(self.forward(self.classifier, inputs), targets, num_frames)
         parts = self.parts(inputs, targets)
         num_curvature_parts = max(1, round(self.config.optim.curvature_fraction * len(parts)))
         weights, before, after = self.optimizer.solve(Problem(self.classifier, parts, num_curvature_parts))

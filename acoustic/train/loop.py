@@ -19,6 +19,7 @@ from acoustic.errors import PreemptedError, TrainingError
 from acoustic.nn.classifier import SenoneClassifier
 from acoustic.train.average import make_average
 from acoustic.train.checkpoint import Checkpoints
+from acoustic.train.compiled import Trial, UpdateLoss
 from acoustic.train.config import TrainConfig
 from acoustic.train.draws import seed_draws
 from acoustic.train.guard import Interrupt, NonFinite, RisingLoss, checksum
@@ -68,13 +69,14 @@ class Trainer:
         self.weights = make_weights(classifier, self.optimizer, dtype, self.ranks.adds_gradients)
         self.average = make_average(config.average, classifier)
         self.masking = InputMasking(config.masking, train_store.frontend)
+        self.update_loss = UpdateLoss(self.batch_loss, config.compile_setting, device, self.ranks)
         self.position = Position()
         self.totals = torch.zeros(2, dtype=torch.float64, device=device)  # loss sum, correct frames
         self.guard = NonFinite(device)
         self.rising = RisingLoss(config.guard)
         self.interrupt = Interrupt()
-        folder = Path(config.exp_dir) / "checkpoints"
-        self.checkpoints = Checkpoints(folder, config.runtime.keep_checkpoints, self.ranks.is_first)
+        self.exp_dir, num_kept = Path(config.exp_dir), config.runtime.keep_checkpoints
+        self.checkpoints = Checkpoints(self.exp_dir / "checkpoints", num_kept, self.ranks.is_first)
         self.observer = Observer(config, dev_store, self.ranks)
         self.metrics = self.observer.metrics
 
@@ -96,6 +98,7 @@ class Trainer:
         with Interrupt(at_once=True):
             self.resume_or_start()
         with self.interrupt:
+            self.update_loss.choose(self.trial, self.schedule.most_steps - self.position.step)
             while not self.position.finished:
                 start, first_step = time.monotonic(), self.position.step
                 self.run_interval()
@@ -118,7 +121,8 @@ class Trainer:
         step = self.position.step
         seed_draws(self.ranks.seed(self.config.seed, step), self.device)  # masks depend on nothing else
         set_rates(self.optimizer, self.schedule.rate(step), self.config.optim.momentum_at(step))
-        loss, totals, num_frames = self.training_loss(self.forward(self.weights, inputs), targets)
+        num_frames = self.frames_of_update()
+        loss, totals = self.update_loss(self.masking(inputs), targets, self.ranks.divisor(len(targets), num_frames))
         loss.backward()
         self.ranks.add_gradients(self.weights.leaves)
         self.ranks.share_moments(self.classifier.buffers())
@@ -134,21 +138,30 @@ class Trainer:
         if self.device.type == "cpu" or self.position.step % GUARD_STEPS == 0:
             self.stop_if_bad()
 
-    def training_loss(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, int]:
-        """What the update minimises, the sums of loss and right frames of this rank, and the frames of all ranks."""
+    def batch_loss(self, inputs: Tensor, targets: Tensor, divisor: int) -> tuple[Tensor, Tensor]:
+        """As `training_loss`, of masked inputs [B, input_dim]."""
+        return self.training_loss(self.forward(self.weights, inputs), targets, divisor)
+
+    def training_loss(self, logits: Tensor, targets: Tensor, divisor: int) -> tuple[Tensor, Tensor]:
+        """What the update minimises, and the sums of loss and right frames of this rank."""
         logits = logits.float()  # argmax over bfloat16 takes a CPU five times as long
-        loss_sum = functional.cross_entropy(
-            logits, targets, reduction="sum", label_smoothing=self.config.optim.label_smoothing
-        )
+        smoothing = self.config.optim.label_smoothing
+        loss_sum = functional.cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing)
+        return loss_sum / divisor, torch.stack([loss_sum.detach(), (logits.argmax(1) == targets).sum()])
+
+    def frames_of_update(self) -> int:
+        """The frames of the next update, over all ranks."""
         step = self.position.step % self.steps_per_epoch
-        num_frames = min(self.batch_size, self.train_store.num_frames - step * self.batch_size)
-        totals = torch.stack([loss_sum.detach(), (logits.argmax(1) == targets).sum()])
-        return loss_sum / self.ranks.divisor(len(targets), num_frames), totals, num_frames
+        return min(self.batch_size, self.train_store.num_frames - step * self.batch_size)
 
     def forward(self, network: SenoneClassifier | Weights, inputs: Tensor) -> Tensor:
-        """Logits [B, num_pdfs] of inputs, masked in training; under autocast when the run computes in bfloat16."""
+        """Logits [B, num_pdfs] of inputs [B, input_dim], under autocast when the run computes in bfloat16."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return network(self.masking(inputs) if network.training else inputs)
+            return network(inputs)
+
+    def trial(self) -> Trial:
+        """The network on the first batch, to try on how it computes."""
+        return Trial.on_first_batch(self.classifier, self.weights.leaves, self.train_store, self.batch_size, self.ranks)
 
     def interval_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches from where the run stands to the next dev evaluation."""
@@ -217,16 +230,11 @@ class Trainer:
         position.finished = verdict.finished
         self.start_totals()
         record = {
-            "step": position.step,
-            "epoch": position.step / self.steps_per_epoch,
-            "learning_rate": rate,
-            "train_loss": train_loss,
-            "train_accuracy": train_accuracy,
-            "dev_loss": dev_loss if math.isfinite(dev_loss) else None,
-            "dev_accuracy": dev_accuracy,
-            "accepted": verdict.accepted and not diverged,
-            "probe": probe,
-        } | ({"rolled_back_to": position.best_step} if diverged else {})
+            "step": position.step, "epoch": position.step / self.steps_per_epoch, "learning_rate": rate,
+            "train_loss": train_loss, "train_accuracy": train_accuracy,
+            "dev_loss": dev_loss if math.isfinite(dev_loss) else None, "dev_accuracy": dev_accuracy,
+            "accepted": verdict.accepted and not diverged, "probe": probe,
+        } | ({"rolled_back_to": position.best_step} if diverged else {})  # fmt: skip
         num_frames = num_steps * self.train_store.num_frames / self.steps_per_epoch
         self.observer.end_interval(record, seconds, num_steps, num_frames)
         self.save()
@@ -276,17 +284,14 @@ class Trainer:
             return
         epoch, batch = divmod(step, self.steps_per_epoch)
         index = self.train_store.batch_index(self.batch_size, self.config.seed, epoch, batch)
-        inputs, targets = self.train_store.batch(index)
 
         def frame_losses(inputs: Tensor, targets: Tensor) -> Tensor:
             seed_draws(self.ranks.seed(self.config.seed, step), self.device)
-            return functional.cross_entropy(self.forward(self.classifier, inputs).float(), targets, reduction="none")
+            logits = self.forward(self.classifier, self.masking(inputs)).float()
+            return functional.cross_entropy(logits, targets, reduction="none")
 
         writes = self.ranks.is_first or self.ranks.average_steps is not None
-        raise examine(
-            step, epoch, inputs, targets, self.train_store.utterances(index), self.classifier, frame_losses,
-            Path(self.config.exp_dir), writes,
-        )  # fmt: skip
+        raise examine(step, epoch, self.train_store, index, self.classifier, frame_losses, self.exp_dir, writes)
 
     def roll_back(self, reason: str) -> None:
         """Go back to the weights of the best checkpoint and go on from there with a lower rate, on the next frames.
@@ -344,18 +349,12 @@ class Trainer:
         self.position.loss_sum, self.position.num_correct = self.totals_of_ranks().tolist()
         self.position.metrics_size = self.metrics.size()
         state = {
-            "model": self.classifier.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "average": self.average.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "rising": self.rising.state_dict(),
-            "dtype": str(self.dtype),
-            "data": data_fingerprints(self.train_store, self.dev_store),
-            "batch_size": self.batch_size,
-            "frontend": self.train_store.frontend.state_dict(),
-            "position": asdict(self.position),
-            "best_step": self.position.best_step,
-        }
+            "model": self.classifier.state_dict(), "average": self.average.state_dict(), "dtype": str(self.dtype),
+            "optimizer": self.optimizer.state_dict(), "frontend": self.train_store.frontend.state_dict(),
+            "schedule": self.schedule.state_dict(), "data": data_fingerprints(self.train_store, self.dev_store),
+            "rising": self.rising.state_dict(), "best_step": self.position.best_step,
+            "compiled": self.update_loss.choice, "batch_size": self.batch_size, "position": asdict(self.position),
+        }  # fmt: skip
         self.checkpoints.save(self.position.step, state, self.position.best_step)
         self.ranks.meet()
 
@@ -391,6 +390,7 @@ class Trainer:
             logger.warning("going on in %s, as the run began, not in %s", state["dtype"], self.dtype)
             self.dtype = getattr(torch, state["dtype"].removeprefix("torch."))
             self.weights = make_weights(self.classifier, self.optimizer, self.dtype, self.ranks.adds_gradients)
+        self.update_loss.choice = state.get("compiled", False)  # none in checkpoints older than compiling
         self.train_store.frontend.load_state_dict(state["frontend"])
         self.schedule.load_state_dict(state["schedule"])
         self.rising.load_state_dict(state["rising"])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from acoustic.data.batches import Store
 from acoustic.errors import TrainingError
 from acoustic.nn.classifier import SenoneClassifier
 from acoustic.train.guard import write_post_mortem
@@ -16,9 +17,8 @@ from acoustic.train.guard import write_post_mortem
 def examine(
     step: int,
     epoch: int,
-    inputs: Tensor,
-    targets: Tensor,
-    utterances: Sequence[str],
+    store: Store,
+    index: Tensor,
     classifier: SenoneClassifier,
     frame_losses: Callable[[Tensor, Tensor], Tensor],
     exp_dir: Path,
@@ -28,8 +28,7 @@ def examine(
 
     Args:
         step, epoch: of the update.
-        inputs, targets: its batch, [B, input_dim] and [B].
-        utterances: of each of its frames.
+        store, index: its frames, int64 [B].
         classifier: with the weights from before the update.
         frame_losses: gives the loss of each frame, with the masks of the update.
         exp_dir: the batch goes into a folder below it,
@@ -38,6 +37,7 @@ def examine(
     Returns:
         the error to raise, naming the update, the utterances and what to try.
     """
+    (inputs, targets), utterances = store.batch(index), store.utterances(index)
     where, frames = find_culprits(inputs, targets, classifier, frame_losses)
     culprits = sorted({utterances[frame] for frame in frames})
     folder = exp_dir / "nonfinite" / f"step-{step:09d}"

@@ -71,6 +71,11 @@ class Schedule:
         self.num_intervals = 0
         self.best_loss = math.inf
 
+    @property
+    def most_steps(self) -> int:
+        """Updates of `max_epochs`; it may end before."""
+        return self.steps_per_epoch * self.config.max_epochs
+
     def warmup(self, step: int) -> float:
         """The factor of the linear warm-up at update `step` (from 0)."""
         return min(1.0, (step + 1) / self.config.warmup_steps) if self.config.warmup_steps else 1.0
@@ -121,8 +126,7 @@ class Cosine(Schedule):
 
     def rate(self, step: int) -> float:
         """Learning rate of update `step`."""
-        total = self.steps_per_epoch * self.config.max_epochs
-        done = (step - self.config.warmup_steps) / max(1, total - self.config.warmup_steps)
+        done = (step - self.config.warmup_steps) / max(1, self.most_steps - self.config.warmup_steps)
         cosine = 0.5 * (1 + math.cos(math.pi * min(max(done, 0.0), 1.0)))
         return super().rate(step) * (self.config.final_rate + (1 - self.config.final_rate) * cosine)
 

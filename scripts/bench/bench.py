@@ -25,13 +25,14 @@ import torch
 import verbs
 from ceilings import ceilings
 from measure import Result, Setting
-from training import train
+from training import train, train_compiled
 
 GOLDEN = Path(__file__).parents[2] / "tests" / "golden"
 BENCHES: dict[str, Callable[[Setting], list[Result]]] = {
     "ceilings": ceilings,
     "train_bf16": functools.partial(train, "bf16"),
     "train_fp32": functools.partial(train, "fp32"),
+    "train_bf16_compiled": train_compiled,
     "loglikes": verbs.loglikes,
     "fbank": verbs.fbank,
     "decode": verbs.decode,

@@ -126,6 +126,21 @@ def nnet1_way(net: Net, batch_size: int, num_frames: int, setting: Setting) -> W
     return way
 
 
+def train_compiled(setting: Setting) -> list[Result]:
+    """The step in bfloat16, its passes compiled (runtime.compile); nothing where that cannot be done."""
+    net, batch_size = Net(), batch_size_of(setting)
+    cache = synthetic_cache(setting.directory / "compiled", 300_000, BASE_DIM, net.num_pdfs)
+    store = FrameStore(cache, make_frontend(), setting.device)
+    ours, as_it_is = (make_trainer(net, torch.bfloat16, store, batch_size, setting.directory) for _ in range(2))
+    if not ours.update_loss.compile(ours.trial()):
+        return []
+    num_steps = 2 * BLOCK_FRAMES[setting.device.type] // batch_size
+    compiled_way, way = (
+        updates_way(trainer.update, endless(store, batch_size), num_steps, setting) for trainer in (ours, as_it_is)
+    )
+    return [compare("train_bf16_compiled", "frames/s", compiled_way, {"step as it is": way}, setting)]
+
+
 def train(precision: str, setting: Setting) -> list[Result]:
     """The step in one precision."""
     net, dtype, batch_size = Net(), DTYPES[precision], batch_size_of(setting)
