@@ -1,25 +1,30 @@
 """Forward-backward over one HMM for a batch of utterances: log likelihoods, posteriors, expected accuracies.
 
-Probabilities, not logs, are kept, each frame scaled to sum to one (Povey et al. 2016, section 2.4): a frame costs a
-sparse matrix product over all utterances together. The scale of a frame's emissions is their maximum, so that nothing
-overflows; a "leaky" HMM, which may jump to any state by its initial probability after each frame, keeps every state
-within reach, so that nothing dies out either.
+There are two ways of running it, which find the same: PyTorch's operations (vectorised_recursion.py) on any device, and
+Triton's kernels (triton_recursion.py) on CUDA devices. The formulas are in recursion.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from acoustic.sequence.hmm import Hmm, transpose
+from acoustic.errors import ConfigError
+from acoustic.log import get_logger
+from acoustic.sequence.hmm import Hmm
+from acoustic.sequence.recursion import HmmOnDevice, Recursion
+from acoustic.sequence.triton_recursion import TritonGraph, why_not
+from acoustic.sequence.vectorised_recursion import VectorisedGraph
 
-# Emissions further below the frame's best than this [nats] count as this, so that a state which fits badly for a while
-# is not lost for good; that for float32 is Kaldi's.
-LEAST_LOG_EMISSION = {torch.float32: -30.0, torch.float64: -300.0}
-# Bound of the backward probabilities, which only states that are as good as impossible reach.
-MAX_BACKWARD = {torch.float32: 1e30, torch.float64: 1e300}
+logger = get_logger(__name__)
+RECURSIONS = ("auto", "triton", "vectorised")
+# What Triton's first answers may differ by from the vectorised ones, relative and absolute: several times what
+# roundings make of 1,500 frames.
+TOLERANCE = {torch.float32: (1e-5, 1e-3), torch.float64: (1e-9, 1e-9)}
+Found = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
@@ -52,12 +57,20 @@ class ExpectedAccuracy:
 class ForwardBackward:
     """An HMM on a device, ready for recursions.
 
+    Triton's kernels are checked where they run: their first answer of each kind is compared with the vectorised one for
+    the same batch. If it differs, or cannot be had, the log warns and everything goes on vectorised ("auto"), or a
+    ConfigError is raised ("triton").
+
     Args:
         hmm: the model; shared by all utterances.
         num_pdfs: pdf_ids that emissions are given for.
         leaky_coefficient: probability of a jump after each frame; 1e-5 is Kaldi's.
         device: where to compute.
         dtype: float32, or float64 for tests.
+        recursion: one of RECURSIONS; "auto" is Triton's kernels where these can run.
+
+    Raises:
+        ConfigError: "triton" where it cannot run.
     """
 
     def __init__(
@@ -67,14 +80,19 @@ class ForwardBackward:
         leaky_coefficient: float = 1e-5,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        recursion: str = "auto",
     ) -> None:
-        self.num_pdfs, self.leaky_coefficient = num_pdfs, leaky_coefficient
-        self._backward_matrix = hmm.transition_matrix(dtype, device)
-        self._forward_matrix = transpose(self._backward_matrix)
-        self._pdf_sums = hmm.emission_matrix(num_pdfs, dtype, device)
-        self._pdf_of = torch.from_numpy(hmm.pdf_of).to(device)
-        self._initial = torch.from_numpy(hmm.initial).to(device, dtype).unsqueeze(1)
-        self._final = torch.from_numpy(hmm.final).to(device, dtype).unsqueeze(1)
+        model = HmmOnDevice(hmm, num_pdfs, leaky_coefficient, torch.device(device), dtype)
+        self._is_demanded, self._tolerance = recursion == "triton", TOLERANCE[dtype]
+        self._vectorised = VectorisedGraph(model)
+        self._triton: TritonGraph | None = None
+        self._checked: set[Callable[[Recursion], Found]] = set()
+        if recursion != "vectorised":
+            reason = why_not(model.device)
+            if reason is None:
+                self._triton = TritonGraph(model)
+            elif self._is_demanded or model.device.type == "cuda":
+                self._do_without_triton(reason)
 
     def __call__(self, log_emissions: Tensor, lengths: Tensor) -> Posteriors:
         """Run forward and backward.
@@ -83,15 +101,11 @@ class ForwardBackward:
             log_emissions: [T, B, num_pdfs], of the HMM's dtype; minus infinity forbids a pdf_id.
             lengths: int64 [B], frames of each utterance, in falling order; the first is T.
         """
-        recursion = _Recursion(self, log_emissions, lengths)
-        recursion.forward()
-        return Posteriors(recursion.log_likelihood(), recursion.backward()[0])
+        return Posteriors(*self._find(_posteriors, log_emissions, lengths))
 
     def log_likelihood(self, log_emissions: Tensor, lengths: Tensor) -> Tensor:
         """The log likelihoods alone, float64 [B], of forward recursions; arguments as for `__call__`."""
-        recursion = _Recursion(self, log_emissions, lengths)
-        recursion.forward()
-        return recursion.log_likelihood()
+        return self._find(_log_likelihood, log_emissions, lengths)[0]
 
     def expected_accuracy(self, log_emissions: Tensor, lengths: Tensor, accuracies: Tensor) -> ExpectedAccuracy:
         """Run forward and backward over accuracies.
@@ -100,97 +114,66 @@ class ForwardBackward:
             log_emissions, lengths: as for `__call__`.
             accuracies: [T, B, num_pdfs], what a path gains by emitting a pdf_id at a frame.
         """
-        recursion = _Recursion(self, log_emissions, lengths, accuracies)
-        recursion.forward()
-        posteriors, gained = recursion.backward()
-        expected = recursion.totals[:, 1] / recursion.safe_total
-        return ExpectedAccuracy(expected.double(), gained - expected.unsqueeze(1) * posteriors)
+        return ExpectedAccuracy(*self._find(_expected_accuracy, log_emissions, lengths, accuracies))
 
+    def _find(self, what: Callable[[Recursion], Found], *batch: Tensor) -> Found:
+        """Run what is to be found, by Triton once that has been checked."""
+        if self._triton is not None and what in self._checked:
+            return what(self._triton.recursion(*batch))
+        expected = what(self._vectorised.recursion(*batch))
+        if self._triton is not None:
+            fault = self._fault(self._triton, what, expected, *batch)
+            if fault is None:
+                self._checked.add(what)
+            else:
+                self._do_without_triton(fault)
+        return expected
 
-class _Recursion:
-    """One run. Arrays of states are [num_states, K, B]: probabilities and, if K is 2, probabilities times accuracies.
+    def _fault(
+        self, triton: TritonGraph, what: Callable[[Recursion], Found], expected: Found, *batch: Tensor
+    ) -> str | None:
+        """What is wrong with Triton's answer, if anything is."""
+        try:
+            found = what(triton.recursion(*batch))
+            differences = [_difference(*pair, *self._tolerance) for pair in zip(found, expected, strict=True)]
+        except torch.OutOfMemoryError:
+            raise  # says nothing of the kernels
+        except Exception as error:  # of the compiler, the driver or the launch: nobody's list of them is complete
+            return f"Triton's kernels fail: {type(error).__name__}: {error}"
+        if not any(differences):
+            return None
+        return f"Triton's kernels differ from vectorised recursions by up to {max(differences):.3g}"
 
-    The second row makes it a recursion over the expectation semiring (Li & Eisner, EMNLP 2009): both rows move by the
-    same matrix, and emitting at an accuracy adds that many times the first row to the second.
-    """
+    def _do_without_triton(self, reason: str) -> None:
+        """Go on vectorised, or refuse to.
 
-    def __init__(
-        self, graph: ForwardBackward, log_emissions: Tensor, lengths: Tensor, accuracies: Tensor | None = None
-    ) -> None:
-        self.graph = graph
-        peaks = log_emissions.amax(2, keepdim=True)
-        peaks = torch.where(peaks.isfinite(), peaks, 0.0)
-        emissions = (log_emissions - peaks).clamp(min=LEAST_LOG_EMISSION[log_emissions.dtype]).exp()
-        emissions.masked_fill_(log_emissions == -torch.inf, 0.0)
-        self.emissions = emissions.transpose(1, 2).contiguous()  # [T, num_pdfs, B]
-        self.accuracies = None if accuracies is None else accuracies.transpose(1, 2).contiguous()
-        self.lengths = lengths
-        num_frames, num_utts = log_emissions.shape[:2]
-        self.is_inside = torch.arange(num_frames, device=lengths.device).unsqueeze(1) < lengths  # [T, B]
-        self.num_active = self.is_inside.sum(1).tolist()
-        self.peaks = peaks.squeeze(2)
-        num_rows = 1 if accuracies is None else 2
-        shape = (num_frames + 1, len(graph._pdf_of), num_rows, num_utts)
-        self.alphas = torch.zeros(shape, dtype=log_emissions.dtype, device=log_emissions.device)
-        self.scales = torch.ones((num_frames, num_utts), dtype=log_emissions.dtype, device=log_emissions.device)
-
-    def log_likelihood(self) -> Tensor:
-        """The log likelihoods of the utterances, after `forward`."""
-        logs = (self.scales.double().log() + self.peaks.double()) * self.is_inside
-        return logs.sum(0) + self.totals[:, 0].double().log()
-
-    def _emitted(self, frame: int, num_active: int) -> tuple[Tensor, Tensor | None]:
-        """Emissions and accuracies of each state at a frame, [num_states, num_active]."""
-        pdf_of = self.graph._pdf_of
-        emissions = self.emissions[frame, :, :num_active].index_select(0, pdf_of)
-        if self.accuracies is None:
-            return emissions, None
-        return emissions, self.accuracies[frame, :, :num_active].index_select(0, pdf_of)
-
-    def forward(self) -> None:
-        """Fill `alphas` and `scales`, and sum up where utterances end."""
-        graph = self.graph
-        self.alphas[0, :, 0] = graph._initial
-        for frame, num_active in enumerate(self.num_active):
-            alpha = self.alphas[frame, :, :, :num_active].flatten(1)
-            leak = graph.leaky_coefficient * graph._initial * alpha.sum(0)
-            alpha = (graph._forward_matrix @ (alpha + leak)).unflatten(1, (-1, num_active))
-            emissions, accuracies = self._emitted(frame, num_active)
-            alpha *= emissions.unsqueeze(1)
-            if accuracies is not None:
-                alpha[:, 1].addcmul_(accuracies, alpha[:, 0])
-            scale = alpha[:, 0].sum(0)
-            self.scales[frame, :num_active] = scale
-            self.alphas[frame + 1, :, :, :num_active] = alpha / torch.where(scale > 0, scale, 1.0)
-        ends = self.alphas[self.lengths, :, :, torch.arange(len(self.lengths), device=self.lengths.device)]  # [B, S, K]
-        self.totals = (ends * graph._final.unsqueeze(0)).sum(1)  # [B, K]
-        self.safe_total = torch.where(self.totals[:, 0] > 0, self.totals[:, 0], 1.0)
-
-    def backward(self) -> tuple[Tensor, Tensor]:
-        """Posteriors of the pdf_ids, and these times what accuracy is expected of paths through them.
-
-        Both [T, B, num_pdfs]; without accuracies the second is the first.
+        Raises:
+            ConfigError: Triton was asked for by name.
         """
-        graph, bound = self.graph, MAX_BACKWARD[self.emissions.dtype]
-        posteriors = torch.zeros_like(self.emissions)
-        gained = torch.zeros_like(self.emissions) if self.accuracies is not None else posteriors
-        beta = torch.zeros_like(self.alphas[0])
-        beta[:, 0] = graph._final / self.safe_total
-        for frame in range(len(self.emissions) - 1, -1, -1):
-            num_active = self.num_active[frame]
-            alpha, active = self.alphas[frame + 1, :, :, :num_active], beta[:, :, :num_active]
-            occupied = alpha[:, 0] * active[:, 0]
-            sums = occupied.sum(0)
-            normaliser = torch.where(sums > 0, sums, 1.0)  # one but for rounding
-            posteriors[frame, :, :num_active] = (graph._pdf_sums @ occupied) / normaliser
-            emissions, accuracies = self._emitted(frame, num_active)
-            if accuracies is not None:
-                expected = alpha[:, 1] * active[:, 0] + alpha[:, 0] * active[:, 1]
-                gained[frame, :, :num_active] = (graph._pdf_sums @ expected) / normaliser
-                active[:, 1].addcmul_(accuracies, active[:, 0])
-            scale = self.scales[frame, :num_active]
-            ahead = (emissions / torch.where(scale > 0, scale, 1.0)).unsqueeze(1) * active
-            moved = graph._backward_matrix @ ahead.flatten(1)
-            moved += graph.leaky_coefficient * (graph._initial * moved).sum(0)
-            beta[:, :, :num_active] = moved.unflatten(1, (-1, num_active)).clamp_(max=bound)
-        return posteriors.transpose(1, 2), gained.transpose(1, 2)
+        if self._is_demanded:
+            raise ConfigError(f"{reason}; criterion.recursion=auto or vectorised does without them")
+        logger.warning("%s; recursions are vectorised", reason)
+        self._triton = None
+
+
+def _posteriors(recursion: Recursion) -> Found:
+    recursion.forward()
+    return recursion.log_likelihood(), recursion.backward()[0]
+
+
+def _log_likelihood(recursion: Recursion) -> Found:
+    recursion.forward()
+    return (recursion.log_likelihood(),)
+
+
+def _expected_accuracy(recursion: Recursion) -> Found:
+    recursion.forward()
+    posteriors, gained = recursion.backward()
+    return recursion.expected_accuracy(), gained - gained.sum(2, keepdim=True) * posteriors
+
+
+def _difference(found: Tensor, expected: Tensor, relative: float, absolute: float) -> float:
+    """The greatest difference that is not tolerated: zero if there is none, infinite if one of two is no number."""
+    differs = ~torch.isclose(found, expected, relative, absolute, equal_nan=True)
+    difference = torch.where(differs, (found - expected).abs(), 0.0)
+    return difference.nan_to_num(nan=torch.inf).amax().item()

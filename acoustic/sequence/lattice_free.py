@@ -17,7 +17,7 @@ from torch.nn.functional import one_hot
 from torch.nn.utils.rnn import pad_sequence
 
 from acoustic.sequence.criteria import Objective, UnusableError
-from acoustic.sequence.forward_backward import ForwardBackward, Posteriors
+from acoustic.sequence.forward_backward import RECURSIONS, ForwardBackward, Posteriors
 from acoustic.sequence.hmm import Hmm, subsampled
 from acoustic.sequence.numerator import GraphNumerators, log_sums
 from acoustic.sequence.phone_ngram import PhoneNgramOptions
@@ -44,6 +44,7 @@ class LatticeFreeConfig:
     ngram_order: int = 4  # of the denominator's phones
     no_prune_ngram_order: int = 3  # histories of n-grams up to this order are all kept
     num_extra_lm_states: int = 1000  # how many longer histories are kept
+    recursion: str = "auto"  # auto, triton, vectorised: how forward-backward is run; auto: Triton's kernels on CUDA
 
     def __post_init__(self) -> None:
         if self.name not in CRITERIA:
@@ -56,6 +57,8 @@ class LatticeFreeConfig:
             raise ValueError("criterion.leaky_coefficient must lie in [0, 1)")
         if self.boost < 0 or self.output_l2 < 0 or self.tolerance < 0:
             raise ValueError("criterion.boost, output_l2 and tolerance must not be negative")
+        if self.recursion not in RECURSIONS:
+            raise ValueError(f"criterion.recursion={self.recursion!r}: choose one of {', '.join(RECURSIONS)}")
         if self.frame_subsampling < 1:
             raise ValueError("criterion.frame_subsampling must be at least 1")
         _ = self.phone_ngram  # which checks its options
@@ -120,7 +123,7 @@ class LatticeFreeCriterion:
         self._alignments, self._numerators = alignments, numerators
         self._step = config.frame_subsampling // alignment_subsampling
         hmm = subsampled(denominator, self._step)
-        self._graph = ForwardBackward(hmm, num_pdfs, config.leaky_coefficient, device, dtype)
+        self._graph = ForwardBackward(hmm, num_pdfs, config.leaky_coefficient, device, dtype, config.recursion)
 
     def prepare(self, utt: str, num_frames: int) -> Supervision:
         """The alignment of an utterance at the rate of the network.

@@ -1,7 +1,7 @@
 """What an epoch of lattice-free training costs beside one of cross-entropy: the same network, data and frame rate.
 
 python scripts/bench/sequence.py --network EXP_DIR --cache CACHE_DIR --ali-dir DIR[,DIR...] [--device=cpu] [--cpu-time]
-    [--frame-subsampling=1]
+    [--frame-subsampling=1] [--recursion=auto]
 
 EXP_DIR holds a trained network, CACHE_DIR the frames cache (.../cache/train) that it was trained on. Updates of both
 kinds are timed in turns; the last line printed is the ratio of their times per frame of the data, seen or not, of the
@@ -24,6 +24,7 @@ from acoustic.data.batches import FrameStore, Store
 from acoustic.data.cache import FramesCache
 from acoustic.decode.forward import AcousticModel
 from acoustic.sequence.config import LatticeFreeConfig
+from acoustic.sequence.forward_backward import RECURSIONS
 from acoustic.sequence.make_criterion import make_lattice_free
 from acoustic.sequence.utterances import UtteranceStore
 from acoustic.train.optim import OptimConfig, make_optimizer
@@ -49,6 +50,7 @@ class Bench:
         self.batch_size, self.utterances = args.batch_size, args.utterances
         self.seconds = time.thread_time if args.cpu_time else time.perf_counter
         self.ali_dirs, self.frame_subsampling = args.ali_dir.split(","), args.frame_subsampling
+        self.recursion = args.recursion
 
     def cross_entropy(self) -> Callable[[int], float]:
         """Times some updates by cross-entropy."""
@@ -61,7 +63,7 @@ class Bench:
     def lattice_free(self, name: str) -> Callable[[int], float]:
         """Times some updates by a lattice-free criterion."""
         cache = self.frames.cache
-        config = LatticeFreeConfig(name=name, frame_subsampling=self.frame_subsampling)
+        config = LatticeFreeConfig(name=name, frame_subsampling=self.frame_subsampling, recursion=self.recursion)
         criterion = make_lattice_free(config, self.ali_dirs, set(cache.ids), set(), self.device)
         store = UtteranceStore(self.frames, criterion, "training", 0.05)
 
@@ -109,6 +111,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=512, help="frames in a batch of cross-entropy")
     parser.add_argument("--utterances", type=int, default=16, help="utterances in a batch of a lattice-free criterion")
     parser.add_argument("--frame-subsampling", type=int, default=1, help="of the lattice-free criteria")
+    parser.add_argument("--recursion", default="auto", choices=RECURSIONS, help="how forward-backward is run")
     parser.add_argument("--frames", type=int, default=20_000, help="frames in a round")
     args = parser.parse_args()
     if args.cpu_time:

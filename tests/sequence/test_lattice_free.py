@@ -14,36 +14,9 @@ from acoustic.sequence.criteria import UnusableError
 from acoustic.sequence.forward_backward import ForwardBackward
 from acoustic.sequence.hmm import Hmm, subsampled
 from acoustic.sequence.lattice_free import LatticeFreeConfig, LatticeFreeCriterion
+from tests.sequence.hmms import NUM_PDFS, ergodic_hmm, hmm_with_a_state_never_reached, random_hmm
 
-NUM_PDFS = 3
 LENGTHS = torch.tensor([5, 5, 3])
-
-
-def random_hmm(seed: int, num_states: int = 4) -> Hmm:
-    """An HMM with weights that are nobody's probabilities; its START is never entered."""
-    rng = np.random.default_rng(seed)
-    sources, targets = np.nonzero(rng.random((num_states, num_states)) < 0.8)
-    sources, targets = sources[targets > 0], targets[targets > 0]
-    return Hmm(
-        rng.integers(0, NUM_PDFS, num_states),
-        sources,
-        targets,
-        rng.random(len(sources)),
-        rng.random(num_states),
-        rng.random(num_states),
-    )
-
-
-def ergodic_hmm(num_states: int, num_pdfs: int, seed: int = 0) -> Hmm:
-    """An HMM with self-loops in which everything is reached from everywhere."""
-    rng = np.random.default_rng(seed)
-    chain = np.arange(1, num_states)
-    following = np.roll(chain, -1)
-    jumps = rng.integers(1, num_states, num_states - 1)
-    sources, targets = np.concatenate([chain, chain, chain]), np.concatenate([chain, following, jumps])
-    probs = np.repeat([0.6, 0.3, 0.1], num_states - 1)
-    initial = np.full(num_states, 1 / num_states)
-    return Hmm(rng.integers(0, num_pdfs, num_states), sources, targets, probs, initial, np.ones(num_states))
 
 
 def enumerate_paths(hmm: Hmm, leaky: float, emissions: Tensor, accuracies: Tensor) -> tuple[float, float]:
@@ -195,6 +168,27 @@ def test_1500_frames_in_float32_are_as_good_as_in_float64(leaky: float) -> None:
     torch.testing.assert_close(found.log_likelihood, exact.log_likelihood, rtol=1e-6, atol=1e-3)
     torch.testing.assert_close(found.pdf_posteriors.double(), exact.pdf_posteriors, rtol=0, atol=2e-4)
     torch.testing.assert_close(found.pdf_posteriors.sum(2)[:700], torch.ones(700, 2), rtol=0, atol=1e-4)
+
+
+def test_accuracies_of_1500_frames_leave_float32_its_digits() -> None:
+    """Nearly all frames are right: the gradient is what little the paths differ by."""
+    hmm, lengths = ergodic_hmm(50, 20), torch.tensor([1500])
+    right = torch.nn.functional.one_hot(utterances([1500], hmm)["u0"], 20).float().unsqueeze(1)
+    torch.manual_seed(0)
+    emissions = torch.randn(1500, 1, 20) + 12 * right
+    exact = ForwardBackward(hmm, 20, dtype=torch.float64).expected_accuracy(emissions.double(), lengths, right.double())
+    found = ForwardBackward(hmm, 20).expected_accuracy(emissions, lengths, right)
+    torch.testing.assert_close(found.value, exact.value, rtol=0, atol=1e-4)
+    largest = exact.gradient.abs().max().item()
+    assert largest < 0.01
+    torch.testing.assert_close(found.gradient.double(), exact.gradient, rtol=0, atol=1e-3 * largest)
+
+
+def test_states_that_are_never_reached_do_no_harm() -> None:
+    """Backward probabilities of such a state grow without bound where its pdf_id is the best one."""
+    emissions = torch.tensor([-60.0, 0.0]).repeat(40, 1, 1)
+    found = ForwardBackward(hmm_with_a_state_never_reached(), 2)(emissions, torch.tensor([40]))
+    torch.testing.assert_close(found.pdf_posteriors[:, 0], torch.tensor([1.0, 0.0]).repeat(40, 1))
 
 
 def test_confident_and_wrong_networks_give_finite_numbers() -> None:
