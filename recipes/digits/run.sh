@@ -18,7 +18,7 @@
 #   --from-scratch        take the experiment's wav, text, lexicon and grammar alone: first alignments and tree are made
 #                         here; its alignments, if there, are only compared with
 #   --flat-start-gauss N  with --from-scratch: how many Gaussians of the tree's states align after those of monophones;
-#                         0: none (default: 0)
+#                         0: none (default: 0; with --align-all 2000, as many as the experiment's tri1 has)
 #   --align-all           with --from-scratch: align all strings of the experiment at once, those of the test speaker
 #                         among them, as its own alignments were made; for comparisons with these
 #   --sequence WHICH      then train the network further by mmi or smbr (over lattices), lfmmi or lfsmbr (lattice-free)
@@ -41,10 +41,11 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../common/sequence.sh"
 
 kaldi_dir="" fold=1 exp="" stage=0 stop_stage="" speeds=0.9,1.1 decoder=auto realign="" from_scratch="" analyze="" align_all="" num_jobs=$(nproc)
-sequence=none flat_start_gauss=0
+sequence=none flat_start_gauss=""
 option_names=(kaldi_dir fold exp stage stop_stage speeds decoder realign flat_start_gauss sequence num_jobs)
 flag_names=(from_scratch align_all analyze)
 parse_options "$@"
+flat_start_gauss=${flat_start_gauss:-${align_all:+2000}} flat_start_gauss=${flat_start_gauss:-0}
 check_numbers fold stage num_jobs flat_start_gauss
 [ -n "$kaldi_dir" ] || die "--kaldi-dir DIR is missing; --help shows an example"
 [ -d "$kaldi_dir/data/fold$fold" ] || die "$kaldi_dir/data/fold$fold is no folder"
