@@ -38,6 +38,7 @@ from acoustic.features.fmllr import transform_files
 from acoustic.features.frontend import Frontend
 from acoustic.kaldi.alignments import alignment_rspecifiers
 from acoustic.kaldi.datadir import DataDir
+from acoustic.workers import exit_with_parent
 
 logger = log.get_logger(__name__)
 # 2^18 frames are 44 minutes of speech: 20 MB at 40 values in half precision.
@@ -258,12 +259,17 @@ def _run(jobs: list[ShardJob], num_jobs: int) -> Iterator[ShardResult]:
     # that has only imported what it needs starts at once.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["acoustic.data.shards"])
-    with ProcessPoolExecutor(min(num_jobs, len(jobs)), context, torch.set_num_threads, (1,)) as pool:
+    with ProcessPoolExecutor(min(num_jobs, len(jobs)), context, _start) as pool:
         try:
             yield from pool.map(build_shard, jobs)
         except BrokenProcessPool as error:
             remedy = "memory may have run out: lower data.num_jobs"
             raise DataError("a process that built a shard was killed", remedy=remedy) from error
+
+
+def _start() -> None:
+    exit_with_parent()
+    torch.set_num_threads(1)
 
 
 def _write_skipped(path: Path, tally: log.Tally) -> None:

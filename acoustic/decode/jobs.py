@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from acoustic.errors import ConfigError, DataError
+from acoustic.workers import exit_with_parent
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -29,7 +30,8 @@ def num_cores() -> int:
 def in_processes(work: Callable[[Item], Answer], items: Iterable[Item], num_jobs: int) -> Generator[Answer, None, None]:
     """Yield `work(item)` for each item, in order, reading items no further ahead than the processes need.
 
-    The processes inherit open files: close the generator before pipes that a program at the other end reads to the end.
+    The processes end when this one does, however it is killed. They inherit open files: close the generator before
+    pipes that a program at the other end reads to the end.
 
     Args:
         work: called in the processes; it and what it refers to are inherited by them, not copied.
@@ -67,6 +69,7 @@ def in_processes(work: Callable[[Item], Answer], items: Iterable[Item], num_jobs
 def _start(work: Callable[[Any], Any]) -> None:
     global _work
     _work = work
+    exit_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which ends the processes
 
 
