@@ -17,10 +17,11 @@
 #   --realign N           rounds in which the network aligns its data anew and another is trained on that (default: 0)
 #   --from-scratch        take the experiment's wav, text, lexicon and grammar alone: first alignments and tree are made
 #                         here; its alignments, if there, are only compared with
+#   --flat-start-on SETS  with --from-scratch: what is aligned. all: every string of the experiment, those of the test
+#                         speaker among them, as the experiment's own alignments were made, so that the two can be
+#                         compared; train,dev: nothing of the test speaker is heard (default: all)
 #   --flat-start-gauss N  with --from-scratch: how many Gaussians of the tree's states align after those of monophones;
-#                         0: none (default: 0; with --align-all 2000, as many as the experiment's tri1 has)
-#   --align-all           with --from-scratch: align all strings of the experiment at once, those of the test speaker
-#                         among them, as its own alignments were made; for comparisons with these
+#                         0: none (default: 2000 for all, as many as the experiment's tri1 has; 0 for train,dev)
 #   --sequence WHICH      then train the network further by mmi or smbr (over lattices), lfmmi or lfsmbr (lattice-free)
 #                         and keep what is better on dev; overrides for it begin with `sequence.` (default: none)
 #   --analyze             write a report too, of what the network learnt and where it errs (exp/dnn/analysis)
@@ -40,18 +41,25 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../common/flat_start.sh"
 . "$here/../common/sequence.sh"
 
-kaldi_dir="" fold=1 exp="" stage=0 stop_stage="" speeds=0.9,1.1 decoder=auto realign="" from_scratch="" analyze="" align_all="" num_jobs=$(nproc)
-sequence=none flat_start_gauss=""
-option_names=(kaldi_dir fold exp stage stop_stage speeds decoder realign flat_start_gauss sequence num_jobs)
-flag_names=(from_scratch align_all analyze)
+kaldi_dir="" fold=1 exp="" stage=0 stop_stage="" speeds=0.9,1.1 decoder=auto realign="" from_scratch="" analyze="" num_jobs=$(nproc)
+sequence=none flat_start_gauss="" flat_start_on=""
+option_names=(kaldi_dir fold exp stage stop_stage speeds decoder realign flat_start_gauss flat_start_on sequence num_jobs)
+flag_names=(from_scratch analyze)
 parse_options "$@"
-flat_start_gauss=${flat_start_gauss:-${align_all:+2000}} flat_start_gauss=${flat_start_gauss:-0}
+[ -n "$from_scratch" ] || [ -z "$flat_start_on$flat_start_gauss" ] || die "--flat-start-* goes with --from-scratch"
+case ${flat_start_on:=all} in
+  all) flat_start_sets=(all) flat_start_gauss=${flat_start_gauss:-2000} ;;
+  train,dev) flat_start_sets=(train dev) flat_start_gauss=${flat_start_gauss:-0} ;;
+  *) die "--flat-start-on=$flat_start_on: all or train,dev" ;;
+esac
 check_numbers fold stage num_jobs flat_start_gauss
 [ -n "$kaldi_dir" ] || die "--kaldi-dir DIR is missing; --help shows an example"
 [ -d "$kaldi_dir/data/fold$fold" ] || die "$kaldi_dir/data/fold$fold is no folder"
 kaldi_dir=$(cd "$kaldi_dir" && pwd)
 if [ -n "$from_scratch" ]; then
   need_files "$kaldi_dir"/data/{dict/lexicon.txt,lm.arpa}
+  [ "$flat_start_on" != all ] || [ -d "$kaldi_dir/data/all" ] ||
+    die "$kaldi_dir/data/all, all strings of the experiment, is no folder; without it: --flat-start-on train,dev"
 else
   need_files "$kaldi_dir"/exp/{tri1/final.mdl,tri1/graph/HCLG.fst,tri1_ali/final.mdl}
 fi
@@ -67,15 +75,15 @@ tune_options=()
 [ -z "$from_scratch" ] || [ ! -e "$ali_dir/final.mdl" ] || reference_ali=$ali_dir
 flat_start_leaves=130
 choose_flat_start "$from_scratch"
-[ -z "$align_all" ] || [ -n "$from_scratch" ] || die "--align-all goes with --from-scratch"
-[ -z "$align_all" ] || flat_start_sets=(all)
 check_numbers realign
 check_sequence
 number_stages
 check_numbers stop_stage
 
 if run_stage 0 "data directories of fold $fold"; then
-  for name in fold$fold/train fold$fold/dev fold$fold/test ${align_all:+all}; do
+  names=(fold"$fold"/{train,dev,test})
+  [ -z "$from_scratch" ] || [ "$flat_start_on" != all ] || names+=(all)
+  for name in "${names[@]}"; do
     to=$exp/data/${name##*/}
     mkdir -p "$to"
     cp "$kaldi_dir/data/$name"/{text,utt2spk,spk2utt} "$to"
@@ -83,7 +91,7 @@ if run_stage 0 "data directories of fold $fold"; then
   done
 fi
 
-if [ -n "$from_scratch" ] && run_stage 1 "lang directory, first alignments, decision tree"; then
+if [ -n "$from_scratch" ] && run_stage 1 "lang directory, first alignments ($flat_start_on), decision tree"; then
   acoustic prepare-lang "$kaldi_dir/data/dict" "<SIL>" "$lang_dir"
   acoustic arpa2fst "$kaldi_dir/data/lm.arpa" "$lang_dir" "$lang_dir/G.fst"
   make_flat_alignments
