@@ -1,5 +1,5 @@
-# Realignment: the network aligns the data that it was trained on, another one is trained on these alignments, and the one
-# that is better on dev is kept. To be sourced after stages.sh.
+# Realignment: the network aligns the data that it was trained on, training goes on from it, or begins anew, on these
+# alignments, and the network that is better on dev is kept. To be sourced after stages.sh.
 #
 # The recipe sets, beside what stages.sh asks for: realign (number of rounds), align_lang (lang directory of the
 # alignments: L.fst, words.txt, oov.txt, phones.txt). Round N is the folder $exp/realignN, an experiment like $exp itself:
@@ -8,6 +8,9 @@
 
 reference_ali=   # alignments to compare those of each round with, into reference.SET
 early_options=() # hydra overrides of all networks but the last
+# Hydra overrides of training that goes on from the network that aligned; if empty, or if that was an early one, training
+# begins anew.
+further_options=()
 
 # number_stages: the last stage, unless the user said another: 11, with realignment two for each round and one more, with
 # sequence training three more.
@@ -29,18 +32,18 @@ run_stages_with_realignment() {
 
 # run_realignment_stages OVERRIDE...: two stages for each round, then the choice; overrides are those of the last network.
 run_realignment_stages() {
-  local round before=$exp first_ali_dir=$ali_dir
+  local round before=$exp aligned_by first_ali_dir=$ali_dir
   for round in $(seq "$realign"); do
     if run_stage $((10 + 2 * round)) "round $round: alignment by the network of ${before##*/}"; then
       align_with "$before/dnn" "$exp/realign$round"
       report_changes "$first_ali_dir" "$exp/realign$round"
     fi
-    ali_dir=$exp/realign$round/ali before=$exp/realign$round
+    ali_dir=$exp/realign$round/ali aligned_by=$before before=$exp/realign$round
     if [ "$round" = "$realign" ]; then
       network_options=("$@")
     fi
     if run_stage $((11 + 2 * round)) "round $round: training on it, decoding, scoring"; then
-      train_round "$before"
+      train_round "$exp/realign$round" "$aligned_by"
     fi
   done
   if [ "$realign" -gt 0 ] && run_stage $((12 + 2 * realign)) "the network that is better on dev"; then
@@ -96,13 +99,28 @@ compare_with_reference() {
   sed 's/^/  from the reference: /; /^[^:]*: $/,$d' "$2/reference.train"
 }
 
-# train_round ROUND_DIR: from the frames cache to word error rates (stages 6 to 11), as for the first network.
+# train_round ROUND_DIR BEFORE: from the frames cache to word error rates (stages 6 to 11), as for the first network;
+# BEFORE is the experiment whose network aligned.
 train_round() {
   (
     need_files "$1/ali/final.mdl"
     exp=$1 stage=6 stop_stage=11 dev_ali_dir=
+    if [ ${#further_options[@]} -gt 0 ] && [ ${#early_options[@]} -eq 0 ]; then
+      need_files "$2/dnn/final.pt"
+      go_on_from "$2/dnn"
+    fi
     run_common_stages
   ) | sed 's/^/  /'
+}
+
+# go_on_from NETWORK: let training begin with this network, whose front end is taken.
+go_on_from() {
+  local override kept=()
+  network_options+=("init_from='$1'" "${further_options[@]}")
+  for override in "${overrides[@]}"; do
+    [[ $override == *features.* ]] || kept+=("$override")
+  done
+  overrides=("${kept[@]}")
 }
 
 # choose_round: write $exp/realignment, a line `folder dev-%WER test-%WER` for each network, and make $exp/best a link to
