@@ -22,8 +22,11 @@ class Parameter:
         low, high: the range, both ends included.
         log: search evenly over the logarithm.
         integer: whole numbers only.
-        base: the range is of the exponent, the option's value is `base` to that power.
-        choices: instead of a range.
+        base: above 1; the range is of the exponent, the option's value is `base` to that power.
+        choices: instead of a range; null may be among them.
+
+    Raises:
+        ConfigError: a range that is none.
     """
 
     name: str
@@ -35,8 +38,19 @@ class Parameter:
     choices: list[Any] | None = None
 
     def __post_init__(self) -> None:
-        if self.choices is None and (not self.low < self.high or (self.log and self.low <= 0)):
+        if self.choices is not None:
+            if not isinstance(self.choices, list) or not self.choices:
+                raise ConfigError(f"{self.name}: choices={self.choices}: give a list of some values")
+            return
+        ends = (self.low, self.high)
+        if not all(isinstance(end, int | float) for end in ends) or not self.low < self.high:
             raise ConfigError(f"{self.name}: the range [{self.low}, {self.high}] cannot be searched")
+        if self.log and self.low <= 0:
+            raise ConfigError(f"{self.name}: the range [{self.low}, {self.high}] has no logarithm")
+        if self.integer and not all(float(end).is_integer() for end in ends):
+            raise ConfigError(f"{self.name}: the range [{self.low}, {self.high}] of whole numbers has other ends")
+        if self.base is not None and not self.base > 1:
+            raise ConfigError(f"{self.name}: base={self.base} must be above 1")
 
     def suggest(self, trial: Any) -> Any:
         """A value that optuna's trial chooses."""
@@ -51,13 +65,23 @@ class Parameter:
         return value if self.base is None else self.base**value
 
     def suggested(self, option: Any) -> Any:
-        """The inverse of `option`; None where the value is outside the range."""
+        """The inverse of `option`.
+
+        Raises:
+            ValueError: no suggestion gives that value.
+        """
         if self.choices is not None:
-            return option if option in self.choices else None
+            return self.choices[self.choices.index(option)]
         if not isinstance(option, int | float):
-            return None
-        value = option if self.base is None else math.log(option, self.base)
-        return (int(value) if self.integer else float(value)) if self.low <= value <= self.high else None
+            raise ValueError(f"{option} is no number")
+        value = float(option) if self.base is None else math.log(option, self.base)
+        if self.integer:
+            if not math.isclose(value, round(value), abs_tol=1e-9):
+                raise ValueError(f"{value} is no whole number")
+            value = round(value)
+        if not self.low <= value <= self.high:
+            raise ValueError(f"{value} is outside [{self.low}, {self.high}]")
+        return value
 
 
 @dataclass(frozen=True)
@@ -82,6 +106,8 @@ class Space:
         known = {field.name for field in fields(Parameter)} - {"name"}
         if set(values) != {"overrides", "space"} or not values["space"]:
             raise ConfigError(f"{name}: a search space has overrides and a space that is not empty")
+        if not isinstance(values["overrides"], list) or not isinstance(values["space"], dict):
+            raise ConfigError(f"{name}: overrides are a list, and a space maps options to ranges")
         for key, options in values["space"].items():
             if not isinstance(options, dict) or set(options) - known:
                 raise ConfigError(f"{name}: {key}: give some of {', '.join(sorted(known))}")
@@ -104,7 +130,7 @@ class Space:
             if match := ITEM.fullmatch(parameter.name):
                 lists.setdefault(match["key"], {})[int(match["item"])] = option
             else:
-                found.append(f"{parameter.name}={option}")
+                found.append(f"{parameter.name}={'null' if option is None else option}")
         for key, items in lists.items():
             if sorted(items) != list(range(len(items))):
                 raise ConfigError(f"{key}: items {sorted(items)} are searched; a list is searched as a whole, from [0]")
@@ -112,15 +138,33 @@ class Space:
         return found
 
     def from_config(self, config: TrainConfig) -> dict[str, Any] | None:
-        """The suggested values that give a configuration; None where it lies outside the space."""
-        found = {}
-        for parameter in self.parameters:
-            match = ITEM.fullmatch(parameter.name)
-            option: Any = config
-            for part in (match["key"] if match else parameter.name).split("."):
-                option = getattr(option, part)
-            if match:
-                items = config.model.rates if match["key"] == "model.dropouts" else option or []
-                option = items[int(match["item"])] if int(match["item"]) < len(items) else None
-            found[parameter.name] = parameter.suggested(option)
-        return None if any(value is None for value in found.values()) else found
+        """The suggested values that give a configuration; None where it lies outside the space.
+
+        Raises:
+            ConfigError: a parameter is no option.
+        """
+        options = {parameter.name: option_of(config, parameter.name) for parameter in self.parameters}
+        try:
+            return {parameter.name: parameter.suggested(options[parameter.name]) for parameter in self.parameters}
+        except ValueError:
+            return None
+
+
+def option_of(config: TrainConfig, name: str) -> Any:
+    """The value of a configuration's option `group.key` or `group.key[i]`; None for an item that a list lacks.
+
+    Raises:
+        ConfigError: there is no such option.
+    """
+    match = ITEM.fullmatch(name)
+    option: Any = config
+    for part in (match["key"] if match else name).split("."):
+        if not hasattr(option, part):
+            raise ConfigError(f"{name}: is searched, but there is no such option")
+        option = getattr(option, part)
+    if match is None:
+        return option
+    items = config.model.rates if match["key"] == "model.dropouts" else option or []
+    if not isinstance(items, list):
+        raise ConfigError(f"{name}: is searched as an item, but {match['key']} is no list")
+    return items[int(match["item"])] if int(match["item"]) < len(items) else None

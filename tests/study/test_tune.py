@@ -78,6 +78,59 @@ def test_faulty_spaces_are_refused() -> None:
         Space([], [Parameter("model.dropouts[1]")]).to_overrides({"model.dropouts[1]": 0.1})
 
 
+DATA = ["exp_dir=x", "train.data_dir=d", "train.ali_dir=a"]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"overrides": None, "space": {"optim.momentum": {"high": 0.5}}}, "overrides are a list"),
+        ({"overrides": [], "space": ["optim.momentum"]}, "maps options to ranges"),
+        ({"overrides": [], "space": {"optim.momentum": {"low": "small"}}}, "cannot be searched"),
+        ({"overrides": [], "space": {"model.norm": {"choices": []}}}, "some values"),
+        ({"overrides": [], "space": {"model.hidden_layers": {"low": 1.5, "high": 4, "integer": True}}}, "other ends"),
+        ({"overrides": [], "space": {"optim.weight_decay": {"log": True}}}, "no logarithm"),
+        ({"overrides": [], "space": {"schedule.gamma": {"base": 1}}}, "above 1"),
+        ({"overrides": [], "space": {"optim.learnig_rate": {"high": 0.5}}}, "no such option"),
+        ({"overrides": [], "space": {"optim.momentum[0]": {"high": 0.5}}}, "no list"),
+    ],
+)
+def test_faults_of_a_space_are_told_before_anything_is_trained(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Space.from_dict(values, "mine.yaml").from_config(compose_train_config(DATA))
+
+
+def test_null_may_be_chosen() -> None:
+    space = Space([], [Parameter("optim.max_norm", choices=[None, 3.0])])
+    assert space.from_config(compose_train_config(DATA)) == {"optim.max_norm": None}
+    by_null = compose_train_config([*space.to_overrides({"optim.max_norm": None}), "optim=sgd", *DATA])
+    assert by_null.optim.max_norm is None
+    assert compose_train_config([*space.to_overrides({"optim.max_norm": 3.0}), *DATA]).optim.max_norm == 3.0
+
+
+@pytest.mark.parametrize(
+    ("parameter", "option", "found"),
+    [
+        (Parameter("a", low=-6, high=-2, base=10), 1e-3, -3.0),
+        (Parameter("a", low=-6, high=-2, base=10), 0.0, None),
+        (Parameter("a", low=1, high=5, base=10, integer=True), 1000, 3),
+        (Parameter("a", low=1, high=5, base=10, integer=True), 2000, None),
+        (Parameter("a", low=1, high=5, integer=True), 2.5, None),
+        (Parameter("a", low=1, high=5, integer=True), 6, None),
+        (Parameter("a", choices=["relu"]), "tanh", None),
+        (Parameter("a"), None, None),
+    ],
+)
+def test_only_a_value_that_can_be_suggested_stands_for_the_hand_set_one(
+    parameter: Parameter, option: Any, found: Any
+) -> None:
+    if found is None:
+        with pytest.raises(ValueError):
+            parameter.suggested(option)
+    else:
+        assert parameter.suggested(option) == pytest.approx(found)
+
+
 def test_a_search_goes_on_and_writes_what_it_found(arguments: list[str], tmp_path: Path) -> None:
     run([*arguments, "--trials=3", "--no-pruning"])
     journal = (tmp_path / "study" / "journal.log").read_text()
