@@ -14,6 +14,8 @@ from acoustic.errors import ConfigError
 
 T = TypeVar("T")
 
+TRUE, FALSE = ("true", "t", "1"), ("false", "f", "0")
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose complaints are ConfigErrors."""
@@ -22,12 +24,19 @@ class Parser(argparse.ArgumentParser):
         """Raise ConfigError instead of printing the usage and leaving."""
         raise ConfigError(f"{self.prog}: {message} ({self.prog} --help shows an example)")
 
+    def parse_args(self, args: Sequence[str]) -> argparse.Namespace:  # type: ignore[override]
+        """Parse, with `--flag FILE` meaning `--flag=true FILE`: argparse would take the file as the flag's value."""
+        flags = {name for action in self._actions if action.type is parse_bool for name in action.option_strings}
+        following = [*args[1:], ""]
+        alone = [a in flags and b.lower() not in (*TRUE, *FALSE) for a, b in zip(args, following, strict=True)]
+        return super().parse_args([f"{a}=true" if bare else a for a, bare in zip(args, alone, strict=True)])
+
 
 def parse_bool(text: str) -> bool:
     """`true` or `false`, in Kaldi's spellings."""
-    if text.lower() in ("true", "t", "1"):
+    if text.lower() in TRUE:
         return True
-    if text.lower() in ("false", "f", "0"):
+    if text.lower() in FALSE:
         return False
     raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
 

@@ -67,6 +67,16 @@ def test_verb_writes_what_it_estimated(tmp_path: Path) -> None:
             assert ngram.log_backoff == pytest.approx(log_backoff or 0.0, abs=1e-6)
 
 
+def test_a_flag_does_not_swallow_the_file_after_it(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("utt1 a b\nutt2 a\n")
+    paths = [str(tmp_path / "text"), str(tmp_path / "lm.arpa")]
+    for flag in (["--utterance-ids"], ["--utterance-ids", "true"], ["--utterance-ids=true"]):
+        run(["ngram", "--order=1", *flag, *paths])
+        assert "ngram 1=4" in (tmp_path / "lm.arpa").read_text()
+    run(["ngram", "--order=1", "--utterance-ids", "false", *paths])
+    assert "ngram 1=6" in (tmp_path / "lm.arpa").read_text()
+
+
 def test_text_that_cannot_serve_is_refused(tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_bytes(b"a b\n\n<s> a </s>\n")
