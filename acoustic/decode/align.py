@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acoustic.decode.jobs import in_processes
-from acoustic.decode.search import NoPathError, Result, Search
+from acoustic.decode.search import NO_PATH, NoPathError, Result, Search
 from acoustic.errors import DataError
 from acoustic.kaldi.fst import FstArrays
 from acoustic.kaldi.transitions import TransitionModel
@@ -80,8 +80,10 @@ class Aligner:
             NoPathError: no complete path.
             DataError: graph or loglikes of another model, or values that are not numbers.
         """
-        if graph.num_arcs == 0 or graph.arcs["ilabel"].max() > self._model.num_transition_ids:
-            raise DataError("its graph is empty or of another model", remedy="compile the graphs with this model")
+        if not graph.arcs["ilabel"].any():  # no words, in a lexicon without silence
+            raise NoPathError(NO_PATH, "its graph has no phones")
+        if graph.arcs["ilabel"].max() > self._model.num_transition_ids:
+            raise DataError("its graph is of another model", remedy="compile the graphs with this model")
         arcs = graph.arcs.copy()
         arcs["weight"] += self._cost[arcs["ilabel"]]
         search = Search(replace(graph, arcs=arcs, properties=0), self._model, self.options.beam, NO_LIMIT, MIN_ACTIVE)

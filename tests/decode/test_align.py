@@ -9,6 +9,7 @@ import pytest
 
 from acoustic.decode.align import Aligner, AlignOptions, align_utterances, transition_costs
 from acoustic.decode.graph import GraphOptions, make_graph
+from acoustic.decode.graph_arrays import from_kaldifst
 from acoustic.decode.search import NoPathError
 from acoustic.decode.train_graphs import TrainGraphCompiler, TrainGraphOptions, transcript_ids
 from acoustic.errors import DataError
@@ -114,8 +115,16 @@ def test_graphs_of_another_model_are_refused():
     graph = our_graphs("tri1")["engb_f2-000"]
     with pytest.raises(DataError, match="another model"):
         Aligner(model_of("mono")).align(graph, np.zeros((50, 62), np.float32))
-    with pytest.raises(DataError, match="empty"):
-        Aligner(model_of("mono")).align(empty_fst(), np.zeros((50, 62), np.float32))
+
+
+def test_an_utterance_whose_graph_has_no_phones_does_not_end_the_others():
+    """An empty transcript in a lexicon without silence: one final state."""
+    silent = kaldifst.make_linear_acceptor([])
+    no_phones = [empty_fst(), from_kaldifst(silent)]
+    graph, loglikes = our_graphs("mono")["engb_f2-000"], np.zeros((110, 62), np.float32)
+    items = [*((f"empty{n}", nothing, loglikes) for n, nothing in enumerate(no_phones)), ("utt", graph, loglikes)]
+    aligned = dict(align_utterances(Aligner(model_of("mono"), AlignOptions(beam=1000.0, retry_beam=0.0)), items))
+    assert [isinstance(aligned[utt], NoPathError) for utt, _, _ in items] == [True, True, False]
 
 
 def test_unknown_words():
