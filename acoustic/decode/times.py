@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,7 @@ class WordTimes:
         self._lexicon = to_vector(read_fst(lexicon))
         kaldifst.arcsort(self._lexicon, sort_type="olabel")
         self._optional_silence = frozenset(optional_silence)
+        self._known: dict[tuple[int, tuple[int, ...]], bool] = {}
 
     def intervals(self, phones: Sequence[Interval], word_ids: Sequence[int]) -> list[Interval]:
         """The words of a transcript and, with label 0, the silences between them, without gaps.
@@ -79,14 +81,32 @@ class WordTimes:
         Raises:
             DataError: the lexicon does not make these phones of these words.
         """
-        words: list[Interval] = []
-        for phone, word in zip(phones, self._word_at_phone(phones, word_ids), strict=True):
-            silence = word == 0 and phone.label in self._optional_silence
-            if word or silence or not words or words[-1].label == 0:
-                words.append(Interval(phone.begin, phone.end, word))
-            else:
-                words[-1] = Interval(words[-1].begin, phone.end, words[-1].label)
+        begins = self._word_at_phone(phones, word_ids)
+        firsts = [*(number for number, word in enumerate(begins) if word), len(phones)]
+        words = [Interval(phone.begin, phone.end, 0) for phone in phones[: firsts[0]]]
+        for first, after in itertools.pairwise(firsts):
+            end = self._end_of_word(begins[first], [phone.label for phone in phones[first:after]]) + first
+            words.append(Interval(phones[first].begin, phones[end - 1].end, begins[first]))
+            words += [Interval(phone.begin, phone.end, 0) for phone in phones[end:after]]
         return words
+
+    def _end_of_word(self, word: int, phones: Sequence[int]) -> int:
+        """How many of a word's phones and of the silences behind it are of the word: as few as it can have."""
+        end = len(phones)
+        while end > 1 and phones[end - 1] in self._optional_silence:
+            end -= 1
+        while end < len(phones) and not self._is_pronunciation(word, tuple(phones[:end])):
+            end += 1
+        return end
+
+    def _is_pronunciation(self, word: int, phones: tuple[int, ...]) -> bool:
+        """Whether the lexicon makes the phones of the word alone."""
+        key = word, phones
+        if key not in self._known:
+            lg = kaldifst.compose(self._lexicon, kaldifst.make_linear_acceptor([word]))
+            kaldifst.arcsort(lg, sort_type="ilabel")
+            self._known[key] = kaldifst.compose(kaldifst.make_linear_acceptor(list(phones)), lg).start >= 0
+        return self._known[key]
 
     def _word_at_phone(self, phones: Sequence[Interval], word_ids: Sequence[int]) -> list[int]:
         """The word that begins at each phone, 0 where none does."""

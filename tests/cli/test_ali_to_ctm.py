@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from acoustic.cli.main import run
+from acoustic.decode.lang import LangOptions, prepare_lang
+from acoustic.decode.times import Interval, WordTimes
 from acoustic.errors import ConfigError, DataError
+from acoustic.kaldi.symbols import SymbolTable
 from acoustic.kaldi.tables import TableWriter, read_table
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -56,6 +59,30 @@ def test_textgrids_have_words_above_phones_without_gaps(tmp_path):
         for tier in tiers[1:]:
             times = [line.split()[-1] for line in tier.splitlines() if "xm" in line]
             assert float(times[2]) == 0.0 and times[3:-1:2] == times[4::2] and times[-1] == times[1]
+
+
+def test_silence_that_a_pronunciation_has_is_of_the_word(tmp_path):
+    """Without word positions only the lexicon tells such a silence from an optional one."""
+    dictionary = tmp_path / "dict"
+    dictionary.mkdir()
+    (dictionary / "silence_phones.txt").write_text("SIL\n")
+    (dictionary / "optional_silence.txt").write_text("SIL\n")
+    (dictionary / "nonsilence_phones.txt").write_text("A\nB\n")
+    (dictionary / "lexicon.txt").write_text("stop A SIL\npause A SIL B\nb B\n!SIL SIL\n")
+    prepare_lang(dictionary, "b", tmp_path / "lang", LangOptions(position_dependent_phones=False))
+    words, phones = (SymbolTable.read(tmp_path / "lang" / name).id_of for name in ("words.txt", "phones.txt"))
+    times = WordTimes(tmp_path / "lang" / "L.fst", [phones["SIL"]])
+
+    def found(spoken: str, transcript: str) -> list[tuple[str, int]]:
+        spans = [Interval(n, n + 1, phones[phone]) for n, phone in enumerate(spoken.split())]
+        name = {number: word for word, number in words.items()} | {0: "-"}
+        intervals = times.intervals(spans, [words[word] for word in transcript.split()])
+        return [(name[i.label], i.end - i.begin) for i in intervals]
+
+    assert found("SIL A SIL SIL B SIL", "stop b") == [("-", 1), ("stop", 2), ("-", 1), ("b", 1), ("-", 1)]
+    assert found("A SIL B SIL A SIL", "pause stop") == [("pause", 3), ("-", 1), ("stop", 2)]
+    assert found("SIL B", "!SIL b") == [("!SIL", 1), ("b", 1)]
+    assert found("SIL", "") == [("-", 1)]
 
 
 def test_a_transcript_of_other_words_is_counted_as_skipped(tmp_path):
