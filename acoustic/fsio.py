@@ -204,6 +204,27 @@ def sole_owner(folder: str | Path) -> Iterator[None]:
         os.close(fd)
 
 
+@contextlib.contextmanager
+def in_turn(folder: str | Path) -> Iterator[None]:
+    """Let processes that ask the same of `folder` (made if missing) through the block one after another.
+
+    Raises:
+        DataError: it cannot be made.
+    """
+    path = Path(folder) / ".turn"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise write_failed(path, error) from error
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
 def remove_file(path: str | Path) -> None:
     """Remove a file, if it is there.
 

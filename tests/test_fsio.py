@@ -3,11 +3,13 @@
 import os
 import signal
 import stat
+import threading
+import time
 
 import pytest
 
 from acoustic.errors import DataError
-from acoustic.fsio import atomic_dir, atomic_write, remove_abandoned, sole_owner
+from acoustic.fsio import atomic_dir, atomic_write, in_turn, remove_abandoned, sole_owner
 
 
 def test_a_block_that_fails_leaves_what_was_there(tmp_path):
@@ -64,3 +66,21 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
                 pass
         file.write("whole")
     assert path.read_text() == "whole" and not list(tmp_path.glob(".table.*"))
+
+
+def test_in_turn_one_after_another(tmp_path):
+    inside, order = threading.Event(), []
+
+    def first():
+        with in_turn(tmp_path / "new"):
+            inside.set()
+            time.sleep(0.05)
+            order.append("first")
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    inside.wait()
+    with in_turn(tmp_path / "new"):
+        order.append("second")
+    thread.join()
+    assert order == ["first", "second"]

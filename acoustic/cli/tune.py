@@ -16,7 +16,7 @@ from acoustic.errors import ConfigError
 from acoustic.log import get_logger
 from acoustic.study.space import Space
 from acoustic.study.tune import OBJECTIVES, Search, tune
-from acoustic.study.tune_report import best_values, write_report
+from acoustic.study.tune_report import best_values, ended, write_report
 from acoustic.train.config import TrainConfig
 
 HELP = "search hyperparameters by Bayesian optimisation (hydra overrides as of train)"
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
     study = tune(search, compose, args.trials, args.num_jobs, device)
     best = search.config(compose, best_values(study), search.folds[0], ["exp_dir=best"])
     path = write_report(search, study, best, lambda values: OmegaConf.to_yaml(OmegaConf.create(values)))
-    logger.info("%d trials, %.0f s; the best configuration: %s", len(study.trials), time.monotonic() - start, path)
+    logger.info("%d trials, %.0f s; the best configuration: %s", len(ended(study)), time.monotonic() - start, path)
 
 
 def composed(overrides: list[str], config_dir: str | None) -> TrainConfig:

@@ -8,6 +8,8 @@ a search goes on where it was broken off, and several processes take part in it.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import math
 import shutil
 from collections.abc import Sequence
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from acoustic import fsio, log
+from acoustic.data.build import BASE_FIELDS
 from acoustic.decode.forward import AcousticModel
 from acoustic.decode.jobs import in_processes
 from acoustic.errors import ConfigError, TrainingError
@@ -30,7 +33,7 @@ from acoustic.train.metrics import Metrics
 from acoustic.train.run import loop_for, prepare, train
 
 logger = log.get_logger(__name__)
-NUM_RANDOM = 10  # trials before the Gaussian process has enough to go by
+NUM_RANDOM = 10  # trials, ended or given up, before the Gaussian process has enough to go by
 FOLD_STEPS = 10_000  # more than a training has intervals, so that each fold's are compared with themselves
 CONSTRAINT = "diverged"
 HAND_SET = {"hand_set": True}  # mark of the trial of the hand-set configuration
@@ -75,12 +78,15 @@ class Search:
         return [item.replace("{fold}", fold) for item in [*self.space.overrides, *self.overrides, *searched]]
 
     def config(self, compose: Compose, values: dict[str, Any] | None, fold: str, more: Sequence[str]) -> TrainConfig:
-        """The configuration of a trial on a fold."""
-        return compose([*self.trial_overrides(values, fold), *more])
+        """The configuration of a trial on a fold.
 
-    def shared(self, fold: str) -> list[str]:
-        """Overrides of where a fold's frames caches stand: all trials share them, since what varies is behind them."""
-        return [f"data.cache_dir='{self.study_dir.resolve()}/cache/{fold}'"]
+        Its frames caches are those of all trials whose frames are the same before deltas and splicing.
+        """
+        config = compose([*self.trial_overrides(values, fold), *more])
+        frames = {name: getattr(config.features, name) for name in (*BASE_FIELDS, "kaldi_dir", "transform_mat")}
+        digest = hashlib.sha256(json.dumps(frames, sort_keys=True).encode()).hexdigest()
+        config.data.cache_dir = str(self.study_dir.resolve() / "cache" / fold / digest[:8])
+        return config
 
 
 class PrunedError(Exception):
@@ -93,11 +99,15 @@ def open_study(search: Search, item: int = 0) -> Any:
     needed("scipy")  # of the Gaussian process
     journal = needed("optuna.storages.journal")
     storage = module.storages.JournalStorage(journal.JournalFileBackend(str(search.study_dir / "journal.log")))
-    sampler = module.samplers.GPSampler(seed=search.seed + item, n_startup_trials=NUM_RANDOM)
     pruner = module.pruners.MedianPruner(n_startup_trials=5) if search.prune else module.pruners.NopPruner()
-    return module.create_study(
-        storage=storage, study_name="tune", sampler=sampler, pruner=pruner, direction="minimize", load_if_exists=True
+    study = module.create_study(
+        storage=storage, study_name="tune", pruner=pruner, direction="minimize", load_if_exists=True
     )
+    # The sampler counts trials with a value: were those given up not taken off, most of a search would be random.
+    num_pruned = len(study.get_trials(deepcopy=False, states=(module.trial.TrialState.PRUNED,)))
+    num_random = max(1, NUM_RANDOM - num_pruned)
+    study.sampler = module.samplers.GPSampler(seed=search.seed + item, n_startup_trials=num_random)
+    return study
 
 
 def tune(search: Search, compose: Compose, num_trials: int, num_jobs: int, device: str) -> Any:
@@ -111,15 +121,16 @@ def tune(search: Search, compose: Compose, num_trials: int, num_jobs: int, devic
     """
     by_hand = [*runtime_overrides(num_jobs, 0, device), "exp_dir=hand-set"]
     first = search.config(compose, None, search.folds[0], by_hand)
-    if search.objective == "dev_wer" and not first.dev.data_dir:
-        raise ConfigError("--objective=dev_wer decodes dev data: give dev.data_dir and dev.ali_dir")
+    if search.objective == "dev_wer" and len(first.dev.data_dir) != 1:
+        raise ConfigError("--objective=dev_wer decodes dev data: give dev.data_dir and dev.ali_dir, one of each")
     claim_study_dir(search)
     with fsio.sole_owner(search.study_dir):
         study = open_study(search)
         states = optuna().trial.TrialState
         for trial in study.get_trials(states=(states.RUNNING,)):
             study.tell(trial.number, state=states.FAIL)
-            study.enqueue_trial(trial.params, user_attrs=HAND_SET if trial.user_attrs.get("hand_set") else None)
+            values = trial.system_attrs.get("fixed_params", {}) | trial.params  # the former not suggested yet
+            study.enqueue_trial(values, user_attrs=HAND_SET if trial.user_attrs.get("hand_set") else None)
         start = search.space.from_config(first)
         if start is None:
             logger.warning("the configuration that was set by hand is outside the search space, and is not tried")
@@ -129,7 +140,7 @@ def tune(search: Search, compose: Compose, num_trials: int, num_jobs: int, devic
 
         def prepare_one(fold: str) -> None:
             with only_warnings():
-                more = [*search.shared(fold), "runtime.num_threads=1", f"exp_dir='{search.study_dir}/cache'"]
+                more = ["runtime.num_threads=1", f"exp_dir='{search.study_dir}/cache'"]
                 prepare(search.config(compose, None, fold, more))
 
         def run_one(item: int) -> str:
@@ -154,9 +165,9 @@ def claim_study_dir(search: Search) -> None:
     parameters = [vars(parameter) for parameter in search.space.parameters]
     now = {
         "parameters": parameters, "overrides": [*search.space.overrides, *search.overrides], "folds": search.folds,
-        "objective": search.objective,
+        "objective": search.objective, "graph_dir": search.graph_dir,
     }  # fmt: skip
-    if path.exists() and fsio.read_json(path) != now:
+    if path.exists() and now != now | fsio.read_json(path):  # an older one does not name the graph
         what = "a search of other ranges, data or objective"
         raise ConfigError(f"{search.study_dir} holds {what}: choose another folder")
     search.study_dir.mkdir(parents=True, exist_ok=True)
@@ -173,7 +184,7 @@ def run_trial(search: Search, study: Any, compose: Compose, runtime: Sequence[st
         with only_warnings():
             for number, fold in enumerate(search.folds):
                 losses.append(run_fold(search, trial, compose, values, number, fold, runtime))
-                if search.objective == "dev_wer":
+                if search.objective == "dev_wer" and len(losses) < len(search.folds):
                     give_up_if_hopeless(trial, sum(losses) / len(losses), number)
     except PrunedError:
         study.tell(trial, state=states.PRUNED)
@@ -214,8 +225,10 @@ def run_fold(
         TrainingError: it diverged.
     """
     exp_dir = search.study_dir / "trials" / f"{trial.number:04d}" / fold
-    config = search.config(compose, values, fold, [*search.shared(fold), *runtime, f"exp_dir='{exp_dir}'"])
+    config = search.config(compose, values, fold, [*runtime, f"exp_dir='{exp_dir}'"])
     loop = loop_for(config)
+    with fsio.in_turn(str(config.data.cache_dir)):  # another trial may need the same cache, that is not there yet
+        prepare(config)
     if search.objective == "dev_loss":
         loop = watched(loop, trial, number * FOLD_STEPS)
     try:
@@ -231,9 +244,16 @@ def run_fold(
 
 
 def best_dev_loss(exp_dir: Path) -> float:
-    """The lowest dev loss of a run: that of the network that it kept."""
+    """The lowest dev loss of a run: that of the network that it kept.
+
+    Raises:
+        TrainingError: none was finite.
+    """
     records = Metrics(exp_dir / "metrics.jsonl").read()
-    return min(record["dev_loss"] for record in records if record.get("dev_loss") is not None)
+    losses = [record["dev_loss"] for record in records if record.get("dev_loss") is not None]
+    if not losses:
+        raise TrainingError(f"no dev loss of {exp_dir} is finite")
+    return min(losses)
 
 
 def give_up_if_hopeless(trial: Any, value: float, step: int) -> None:

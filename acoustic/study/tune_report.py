@@ -46,6 +46,12 @@ def write_report(search: Search, study: Any, best: TrainConfig, to_yaml: Callabl
     return path
 
 
+def ended(study: Any) -> list[Any]:
+    """The trials that ended or were given up; those that were cut off were begun again under other numbers."""
+    states = optuna().trial.TrialState
+    return list(study.get_trials(states=(states.COMPLETE, states.PRUNED)))
+
+
 def finished(study: Any) -> list[Any]:
     """The trials with a value that did not diverge, best first."""
     trials = study.get_trials(states=(optuna().trial.TrialState.COMPLETE,))
@@ -77,7 +83,7 @@ def experiment_file(search: Search, study: Any, best: TrainConfig, to_yaml: Call
     compared = f"; the one set by hand {by_hand.value:.4f}" if by_hand else ""
     head = [
         "# @package _global_",
-        f"# Found by acoustic tune on {date.today()}: trial {trial.number} of {len(study.trials)}, "
+        f"# Found by acoustic tune on {date.today()}: trial {trial.number}; {len(ended(study))} trials, "
         f"{len(search.folds)} fold{'s'[: len(search.folds) != 1]}.",
         f"# Mean {search.objective}: {trial.value:.4f}{compared}.",
         "#",
@@ -88,7 +94,7 @@ def experiment_file(search: Search, study: Any, best: TrainConfig, to_yaml: Call
 
 def report_lines(search: Search, study: Any) -> list[str]:
     """report.md."""
-    trials, states = study.get_trials(), optuna().trial.TrialState
+    trials, states = ended(study), optuna().trial.TrialState
     num_pruned = sum(trial.state is states.PRUNED for trial in trials)
     num_diverged = sum("diverged" in trial.user_attrs for trial in trials)
     best, by_hand = finished(study)[0], hand_set(study)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 from acoustic.cli.hydra_config import compose_train_config
@@ -27,6 +28,7 @@ space:
   optim.learning_rate: {low: 0.001, high: 0.1, log: true}
   optim.momentum: {low: 0.0, high: 0.95}
 """
+SPACE_OF_ONE = {"optim.momentum": optuna.distributions.FloatDistribution(0.0, 0.95)}
 
 
 @pytest.fixture
@@ -181,6 +183,66 @@ def test_a_hand_set_trial_begun_again_is_still_the_hand_set_one(arguments: list[
     assert study.trials[1].params == params and "set by hand" in (tmp_path / "study" / "report.md").read_text()
 
 
+def test_the_hand_set_trial_cut_off_before_it_had_values_is_no_random_one(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "run_fold", lambda *_: 1.0)
+    run([*arguments, "--trials=1"])
+    params = study_of(tmp_path / "study").trials[0].params
+    (tmp_path / "study" / "journal.log").unlink()
+    study = study_of(tmp_path / "study")
+    study.enqueue_trial(params, user_attrs={"hand_set": True})
+    study.ask()
+    run([*arguments, "--trials=2"])
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert study.trials[1].params == params and study.trials[1].user_attrs["hand_set"]
+    assert "2 trials: 2 ended, 0 given up" in (tmp_path / "study" / "report.md").read_text()
+    assert "; 2 trials, 1 fold." in (tmp_path / "study" / "experiment" / "best.yaml").read_text()
+
+
+def test_trials_of_other_frames_have_caches_of_their_own(arguments: list[str], tmp_path: Path) -> None:
+    space = SPACE + "  features.norm_vars: {choices: [true, false]}\n  features.splice_left: {choices: [1, 2]}\n"
+    (tmp_path / "space.yaml").write_text(space)
+    run([*arguments, "--trials=1"])
+    (of_hand_set,) = (tmp_path / "study" / "cache" / "all").iterdir()
+    before = (of_hand_set / "train").stat().st_ino
+    study = study_of(tmp_path / "study")
+    for norm_vars, splice_left in ((False, 1), (True, 2)):
+        other = {"features.norm_vars": norm_vars, "features.splice_left": splice_left}
+        study.enqueue_trial(study.trials[0].params | other)
+    run([*arguments, "--trials=3"])
+    assert len(list((tmp_path / "study" / "cache" / "all").iterdir())) == 2
+    assert (of_hand_set / "train").stat().st_ino == before
+
+
+def test_given_up_trials_count_among_the_random_ones(arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    study = study_of(tmp_path / "study")
+    states = tuning.optuna().trial.TrialState
+    for number in range(10):
+        assert not study_of(tmp_path / "study").ask(SPACE_OF_ONE).relative_params
+        study.tell(number, *(() if number % 2 else (float(number),)), state=states.PRUNED if number % 2 else None)
+    assert study_of(tmp_path / "study").ask(SPACE_OF_ONE).relative_params
+
+
+def test_a_graph_and_dev_data_are_one_and_the_same(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "run_fold", lambda *_: 1.0)
+    by_words = [*arguments, "--objective=dev_wer", "--trials=1"]
+    run([*by_words, "--graph-dir=one"])
+    with pytest.raises(ConfigError, match="another folder"):
+        run([*by_words, "--graph-dir=other"])
+    path = tmp_path / "study" / "search.json"
+    older = json.loads(path.read_text())
+    del older["graph_dir"]
+    path.write_text(json.dumps(older))
+    run([*by_words, "--graph-dir=one"])
+    twice = [item.replace("=", "=[x,") + "]" if item.startswith("dev.") else item for item in by_words]
+    with pytest.raises(ConfigError, match="one of each"):
+        run([*twice, "--graph-dir=one"])
+
+
 def test_words_need_dev_data_of_their_own(arguments: list[str], tmp_path: Path) -> None:
     without = [argument for argument in arguments if not argument.startswith("dev.")]
     with pytest.raises(ConfigError, match="--objective=dev_wer decodes dev data"):
@@ -262,3 +324,18 @@ def test_by_words_a_trial_is_given_up_after_a_fold(
     assert states == ["COMPLETE"] * 5 + ["PRUNED", "COMPLETE"]
     assert [fold for number, fold in asked if number == 5] == ["hard"]
     assert study_of(tmp_path / "study").trials[0].value == pytest.approx(11.0)
+
+
+def test_after_the_last_fold_nothing_is_given_up(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "run_fold", lambda search, trial, *_: 10.0 + trial.number)
+    run([*arguments, "--objective=dev_wer", "--graph-dir=graph", "--trials=7"])
+    trials = study_of(tmp_path / "study").trials
+    assert [trial.value for trial in trials] == [10.0 + number for number in range(7)]
+
+
+def test_a_run_without_a_finite_dev_loss_diverged(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 5, "dev_loss": null}\n')
+    with pytest.raises(tuning.TrainingError, match="finite"):
+        tuning.best_dev_loss(tmp_path)
