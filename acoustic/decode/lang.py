@@ -14,7 +14,7 @@ import kaldifst
 from acoustic.decode.lang_dict import Dictionary, Pronunciation
 from acoustic.decode.lang_fst import write_fst
 from acoustic.decode.lang_lexicon import add_disambiguation, lexicon_fst, silence_lexicon_fst
-from acoustic.decode.lang_phones import LangPhones, make_phones, mark_positions
+from acoustic.decode.lang_phones import LangPhones, check_word_boundary, make_phones, mark_positions
 from acoustic.decode.lang_topology import topology_text
 from acoustic.errors import DataError
 from acoustic.fsio import atomic_dir
@@ -61,6 +61,7 @@ def prepare_lang(dict_dir: str | Path, oov_word: str, lang_dir: str | Path, opti
     check_replaceable(lang_dir)
     dictionary = Dictionary.read(dict_dir)
     phones = make_phones(dictionary, options.position_dependent_phones, options.share_silence_phones)
+    check_word_boundary(phones, dict_dir / "word_boundary.txt")
     lexicon = dictionary.lexicon
     if options.position_dependent_phones:
         lexicon = [mark_positions(entry) for entry in lexicon]

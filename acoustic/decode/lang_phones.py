@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from acoustic.decode.lang_dict import Dictionary, Pronunciation
+from acoustic.errors import DataError
 
 POSITIONS = ("_B", "_E", "_I", "_S")
 BOUNDARY_OF = {"_B": "begin", "_E": "end", "_I": "internal", "_S": "singleton"}
@@ -70,6 +73,23 @@ def make_phones(dictionary: Dictionary, position_dependent: bool, share_silence:
             else dictionary.word_boundary
         ),
     )
+
+
+def check_word_boundary(phones: LangPhones, path: Path) -> None:
+    """DataError unless word_boundary.txt, made elsewhere, has each phone once, in a position there is."""
+    positions = (*BOUNDARY_OF.values(), "nonword")
+    wrong = [position for _, position in phones.word_boundary if position not in positions]
+    if wrong:
+        raise DataError(f"{wrong[0]} is none of {', '.join(positions)}", path=path)
+    listed = Counter(phone for phone, _ in phones.word_boundary)
+    differing = Counter([*phones.silence, *phones.nonsilence])
+    differing = (differing - listed) + (listed - differing)
+    if listed and differing:
+        raise DataError(
+            f"phone {min(differing)} is not in both this file, once, and the lists of phones",
+            path=path,
+            remedy="make it for these phones, or remove it",
+        )
 
 
 def phone_variants(dictionary: Dictionary, position_dependent: bool) -> dict[str, list[str]]:

@@ -126,6 +126,22 @@ def test_faulty_dictionary_is_refused(changes: dict[str, str | None], words: lis
     assert not (tmp_path / "lang").exists()
 
 
+@pytest.mark.parametrize(
+    ("changed", "word"), [("", None), ("A middle\n", "middle"), ("Q begin\n", "phone Q"), ("A end\n", "phone A")]
+)
+def test_word_boundaries_of_other_phones_are_refused(changed: str, word: str | None, tmp_path: Path) -> None:
+    """Ids that are no numbers, or missing, would only be noticed when lattices are aligned to words."""
+    boundaries = "SIL nonword\nSPN nonword\nA internal\nB begin\nT end\nS singleton\n"
+    make_dict(tmp_path / "dict", word_boundary=boundaries + changed)
+    options = LangOptions(position_dependent_phones=False)
+    if word is None:
+        prepare_lang(tmp_path / "dict", "<UNK>", tmp_path / "lang", options)
+        assert (tmp_path / "lang" / "phones" / "word_boundary.int").read_text().startswith("1 nonword\n2 nonword\n")
+        return
+    with pytest.raises(DataError, match=rf"word_boundary\.txt: .*{word}"):
+        prepare_lang(tmp_path / "dict", "<UNK>", tmp_path / "lang", options)
+
+
 def test_silence_probabilities_need_silprob(tmp_path: Path) -> None:
     lexicon = "<UNK> 1 .5 1 1 SPN\nbat 1 .5 1 1 B A T\nbats 1 .5 1 1 B A T S\n"
     make_dict(tmp_path / "dict", lexiconp_silprob=lexicon)
