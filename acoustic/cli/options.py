@@ -27,7 +27,7 @@ class Parser(argparse.ArgumentParser):
     def parse_args(self, args: Sequence[str]) -> argparse.Namespace:  # type: ignore[override]
         """Parse, with `--flag FILE` meaning `--flag=true FILE`: argparse would take the file as the flag's value."""
         flags = {name for action in self._actions if action.type is parse_bool for name in action.option_strings}
-        following = [*args[1:], ""]
+        following = [*args, ""][1:]
         alone = [a in flags and b.lower() not in (*TRUE, *FALSE) for a, b in zip(args, following, strict=True)]
         return super().parse_args([f"{a}=true" if bare else a for a, bare in zip(args, alone, strict=True)])
 
