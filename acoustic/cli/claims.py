@@ -16,6 +16,7 @@ from acoustic.decode.jobs import num_cores
 from acoustic.errors import ConfigError
 from acoustic.features.fbank import FbankOptions
 from acoustic.log import get_logger
+from acoustic.study.cell import device_of
 from acoustic.study.claims import Claim, all_claims
 from acoustic.study.claims_report import describe_scale, write_report
 from acoustic.study.extra import stats
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
             print(f"{claim.name}: {claim.text} ({claim.paper}); trains {', '.join(claim.settings)}")
         return
     stats()  # before any time is spent
-    device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_of(args.device)
     num_jobs = args.num_jobs or (torch.cuda.device_count() if device == "cuda" else num_cores())
     corpus, out_dir = corpus_of(args), Path(args.out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -116,23 +117,28 @@ def chosen_folds(there: Sequence[str], wanted: str | None) -> list[str]:
     """The folds to train on.
 
     Raises:
-        ConfigError: one that is not there.
+        ConfigError: one that is not there, or is named twice.
     """
     if wanted is None:
         return list(there)
     names = [name if name in there else f"fold{name}" for name in wanted.split(",")]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"--folds={wanted}: a fold that counts twice makes intervals too narrow")
     if unknown := [name for name in names if name not in there]:
         raise ConfigError(f"--folds: no {', '.join(unknown)}; there are {', '.join(there)}")
     return names
 
 
 def parse_ints(option: str, text: str) -> list[int]:
-    """Whole numbers separated by commas.
+    """Whole numbers separated by commas, each once.
 
     Raises:
         ConfigError: anything else.
     """
     try:
-        return [int(part) for part in text.split(",")]
+        numbers = [int(part) for part in text.split(",")]
     except ValueError as error:
         raise ConfigError(f"{option}={text}: expected whole numbers separated by commas") from error
+    if len(set(numbers)) < len(numbers):
+        raise ConfigError(f"{option}={text}: each number once")
+    return numbers

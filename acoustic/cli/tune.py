@@ -7,13 +7,13 @@ import functools
 import time
 from pathlib import Path
 
-import torch
 from omegaconf import OmegaConf
 
 from acoustic.cli.hydra_config import compose_train_config, conf_dir, read_yaml
 from acoustic.cli.train import complete
 from acoustic.errors import ConfigError
 from acoustic.log import get_logger
+from acoustic.study.cell import device_of
 from acoustic.study.space import Space
 from acoustic.study.tune import OBJECTIVES, Search, tune
 from acoustic.study.tune_report import best_values, ended, write_report
@@ -59,10 +59,9 @@ def run(args: argparse.Namespace) -> None:
         args.seed,
         not args.no_pruning,
     )
-    device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     compose = functools.partial(composed, config_dir=args.config_dir)
     start = time.monotonic()
-    study = tune(search, compose, args.trials, args.num_jobs, device)
+    study = tune(search, compose, args.trials, args.num_jobs, device_of(args.device))
     best = search.config(compose, best_values(study), search.folds[0], ["exp_dir=best"])
     path = write_report(search, study, best, lambda values: OmegaConf.to_yaml(OmegaConf.create(values)))
     logger.info("%d trials, %.0f s; the best configuration: %s", len(ended(study)), time.monotonic() - start, path)

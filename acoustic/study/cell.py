@@ -24,6 +24,7 @@ from acoustic.data.windows import open_store
 from acoustic.decode.forward import AcousticModel
 from acoustic.decode.jobs import num_cores
 from acoustic.errors import ConfigError, TrainingError
+from acoustic.kaldi.alignments import read_model
 from acoustic.nn.classifier import SenoneClassifier
 from acoustic.study.folds import Fold
 from acoustic.study.result import Result
@@ -88,7 +89,7 @@ def run_cell(
         try:
             result = measure(cell, scale, config, decodes)
         except TrainingError as error:
-            result = nothing_learnt(cell, config, str(error))
+            result = nothing_learnt(config, str(error))
     result = replace(result, seconds=time.monotonic() - start)
     result.write(path)
     for leftover in ("checkpoints", "pretrain"):
@@ -97,18 +98,27 @@ def run_cell(
 
 
 def measure(cell: Cell, scale: Scale, config: TrainConfig, decodes: bool) -> Result:
-    """Train and measure a cell; `decodes` as of `run_cell`."""
+    """Train and measure a cell; `decodes` as of `run_cell`.
+
+    Raises:
+        TrainingError: it diverged.
+    """
     result = Result(config.fingerprint())
     if cell.setting == "unsupervised":
         return measure_features(config, scale.probe_epochs, scale.rates["probe"], cell.fold.graph_dir, result)
     train(config)
     exp_dir = Path(config.exp_dir)
     records = [record for record in Metrics(exp_dir / "metrics.jsonl").read() if "dev_loss" in record]
-    best = min(records, key=lambda record: math.inf if record["dev_loss"] is None else record["dev_loss"])
+    finite = [record for record in records if record["dev_loss"] is not None]
+    if not finite:
+        raise TrainingError(f"no dev loss of {exp_dir} is finite")
+    best = min(finite, key=lambda record: record["dev_loss"])
     seconds = [record["seconds"] for record in Metrics(exp_dir / "speed.jsonl").read() if record["step"]]
     result = replace(
         result,
-        dev_losses=[record["dev_loss"] for record in records if record["step"]],
+        dev_losses=[
+            chance(config) if record["dev_loss"] is None else record["dev_loss"] for record in records if record["step"]
+        ],
         dev_loss=best["dev_loss"],
         dev_accuracy=best["dev_accuracy"],
         epoch_seconds=float(np.mean(seconds)),
@@ -169,11 +179,15 @@ def pass_seconds(classifier: SenoneClassifier, inputs: Tensor, dtype: torch.dtyp
     return min(times)
 
 
-def nothing_learnt(cell: Cell, config: TrainConfig, reason: str) -> Result:
+def nothing_learnt(config: TrainConfig, reason: str) -> Result:
     """What a network without knowledge scores: uniform posteriors, every word wrong."""
-    task = Task(cell.fold.ali_dir, cell.fold.graph_dir)
-    chance = math.log(task.model.num_pdfs)
-    return Result(config.fingerprint(), [chance] * config.schedule.max_epochs, chance, diverged=reason)
+    loss = chance(config)
+    return Result(config.fingerprint(), [loss] * config.schedule.max_epochs, loss, diverged=reason)
+
+
+def chance(config: TrainConfig) -> float:
+    """Cross-entropy of uniform posteriors [nats]; that of an epoch, too, whose dev loss was not finite."""
+    return math.log(read_model(config.train.ali_dir[0]).num_pdfs)
 
 
 @contextmanager
@@ -192,6 +206,15 @@ def num_threads() -> int:
     """Threads to compute with: this process's cores, or fewer where OMP_NUM_THREADS says so."""
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     return min(num_cores(), int(wanted)) if wanted.isdigit() and int(wanted) else num_cores()
+
+
+def device_of(wanted: str) -> str:
+    """cpu or cuda, of the option --device, whose auto is cuda if there is one.
+
+    GPUs are counted by way of the driver's management library. torch.cuda.is_available() would begin to use CUDA, which
+    then cannot be used in processes that are forked off.
+    """
+    return wanted if wanted != "auto" else "cuda" if torch.cuda.device_count() else "cpu"
 
 
 def runtime_overrides(num_jobs: int, item: int, device: str) -> list[str]:

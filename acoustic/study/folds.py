@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
-from acoustic.errors import DataError
+from acoustic import fsio
+from acoustic.errors import ConfigError, DataError
 from acoustic.features.audio import utterances_of_dir
 from acoustic.features.base_frames import speaker_stats
 from acoustic.features.extract import extract
 from acoustic.features.fbank import Fbank, FbankOptions
-from acoustic.fsio import atomic_dir
 from acoustic.kaldi.datadir import DataDir
 from acoustic.kaldi.tables import RandomAccessTable, TableWriter
 from acoustic.log import Tally
@@ -89,9 +89,11 @@ def prepare_fold(corpus: Corpus, name: str, out_dir: Path) -> Fold:
     Stored features are taken as they are, others are computed from the audio; statistics are by speaker.
 
     Raises:
+        ConfigError: what is there is of another corpus, or its features have other options.
         DataError: no such division, or faulty data.
     """
     fold = fold_at(corpus, name, out_dir)
+    claim_folder(fold.data.parent, corpus)
     torch.set_num_threads(1)
     for part in SETS:
         if (fold.data / part).exists():
@@ -103,9 +105,24 @@ def prepare_fold(corpus: Corpus, name: str, out_dir: Path) -> Fold:
             directory.feats = write_features(directory, corpus.fbank, store)
         directory.cmvn = directory.cmvn or write_statistics(directory, store)
         fold.data.mkdir(parents=True, exist_ok=True)
-        with atomic_dir(fold.data / part) as folder:
+        with fsio.atomic_dir(fold.data / part) as folder:
             directory.write(folder)
     return fold
+
+
+def claim_folder(folder: Path, corpus: Corpus) -> None:
+    """Write down what corpus a fold's folder is of, or check that it is the same.
+
+    Raises:
+        ConfigError: it is another, or its features have other options.
+    """
+    path = folder / "corpus.json"
+    places = {name: str(getattr(corpus, name).resolve()) for name in ("root", "ali_dir", "graph_dir")}
+    now = {**places, "fbank": asdict(corpus.fbank)}
+    if path.exists() and fsio.read_json(path) != now:
+        remedy = "choose another output folder, or remove that one"
+        raise ConfigError(f"{folder} is of another corpus, graph or options of filter banks: {remedy}")
+    fsio.write_json(path, now)
 
 
 def write_features(directory: DataDir, options: FbankOptions, store: Path) -> dict[str, str]:

@@ -67,7 +67,10 @@ def judge(values: NDArray[np.float64], bounds: tuple[float, float], centre: floa
         error = float(folds.std(ddof=1)) / math.sqrt(num_folds)
         reach = float(stats().t.ppf(0.5 + CONFIDENCE / 2, num_folds - 1)) * error
         low, high = mean - reach, mean + reach
-        p_value = float(2 * stats().t.sf(abs(mean - centre) / error, num_folds - 1)) if error else float(mean == centre)
+        if error:
+            p_value = float(2 * stats().t.sf(abs(mean - centre) / error, num_folds - 1))
+        elif not math.isnan(centre):
+            p_value = float(mean == centre)
     inside = (values > bounds[0]) & (values < bounds[1])
     if low > bounds[0] and high < bounds[1]:
         verdict = Verdict.HOLDS

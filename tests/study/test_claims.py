@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from acoustic.study.grid import Grid
 from acoustic.study.result import Result
 from acoustic.study.scale import Scale
 from acoustic.study.verdict import Verdict, compare_words, judge
+from acoustic.train.config import TrainConfig
 
 SIZES = ["digits", "quick", "paper"]
 
@@ -74,6 +76,12 @@ def test_judgement_against_scipy_by_hand() -> None:
     assert judgement.p_value == pytest.approx(test.pvalue)
     assert judgement.p_wilcoxon == pytest.approx(stats.wilcoxon(values.ravel()).pvalue)
     assert (judgement.num_inside, judgement.num_values) == (int((values > 0).sum()), 18)
+
+
+def test_what_is_no_comparison_has_no_p_even_if_it_is_the_same_everywhere() -> None:
+    judgement = judge(np.zeros((6, 1)), (70.0, 90.0), math.nan)
+    assert math.isnan(judgement.p_value) and judgement.verdict is Verdict.FAILS
+    assert judge(np.zeros((6, 1)), BELOW_ZERO).p_value == 1.0 and judge(np.ones((6, 1)), BELOW_ZERO).p_value == 0.0
 
 
 def test_seeds_are_no_folds() -> None:
@@ -206,6 +214,38 @@ def test_divergence_counts_as_knowing_nothing(
     (path,) = (tmp_path / "claims").rglob("result.json")
     result = Result.read(path)
     assert result.diverged == "loss is nan" and result.wer == 100 and result.dev_loss == pytest.approx(math.log(104))
+    with pytest.raises(ConfigError, match="options of filter banks"):
+        (tmp_path / "fbank.conf").write_text("--sample-frequency=8000\n--num-mel-bins=30\n")
+        run(options)
+    with pytest.raises(ConfigError, match="another corpus"):
+        run([*options, "--graph-dir=exp"])
+
+
+def test_epochs_without_a_finite_dev_loss(experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses: list[float | None] = [None, 2.0]
+
+    def made_up_run(config: TrainConfig) -> None:
+        for name, keys in (("metrics", "dev_loss dev_accuracy"), ("speed", "seconds")):
+            records = [{"step": 1, "seconds": 1.0, "dev_loss": loss, "dev_accuracy": 0.5} for loss in losses]
+            lines = [json.dumps({key: record[key] for key in ["step", *keys.split()]}) + "\n" for record in records]
+            Path(config.exp_dir).mkdir(parents=True, exist_ok=True)
+            (Path(config.exp_dir) / f"{name}.jsonl").write_text("".join(lines))
+
+    monkeypatch.setattr(cell_module, "train", made_up_run)
+    ali_dir, scale = experiment / "exp/tri1_ali", read_scale("quick")
+    cell = Cell(Fold("fold1", experiment / "data/fold1", tmp_path / "cache", ali_dir, tmp_path), "relu-4", 1)
+    result = cell_module.run_cell(cell, scale, tmp_path / "a", compose_train_config, [], decodes=False)
+    assert result.dev_losses == pytest.approx([math.log(104), 2.0]) and result.dev_loss == 2.0
+    losses[1] = None
+    result = cell_module.run_cell(cell, scale, tmp_path / "b", compose_train_config, [], decodes=False)
+    assert "finite" in result.diverged and result.dev_loss == pytest.approx(math.log(104))
+
+
+def test_gpus_are_counted_without_beginning_to_use_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: pytest.fail("forked processes could not use CUDA"))
+    for num_gpus, device in ((0, "cpu"), (2, "cuda")):
+        monkeypatch.setattr("torch.cuda.device_count", lambda count=num_gpus: count)
+        assert cell_module.device_of("auto") == device and cell_module.device_of("cpu") == "cpu"
 
 
 def test_rates_are_those_with_the_lowest_dev_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +268,7 @@ def test_rates_are_those_with_the_lowest_dev_loss(tmp_path: Path, monkeypatch: p
 
 
 def test_unknown_names_are_refused(experiment: Path, tmp_path: Path) -> None:
-    for option in ("--claims=nonsense", "--size=nonsense", "--folds=9", "--seeds=x"):
+    for option in ("--claims=nonsense", "--size=nonsense", "--folds=9", "--folds=1,1", "--seeds=x", "--seeds=2,2"):
         with pytest.raises(ConfigError, match=option.split("=")[0]):
             run(["claims", option, str(experiment), str(tmp_path / "x")])
 
