@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acoustic.decode.graph import read_ids
-from acoustic.decode.time_files import TimedLabel, ctm_lines, textgrid
+from acoustic.decode.time_files import Place, TimedLabel, ctm_lines, read_places, textgrid
 from acoustic.decode.times import Interval, WordTimes, phone_intervals
 from acoustic.decode.train_graphs import transcript_ids
 from acoustic.decode.wer import read_transcripts
@@ -45,6 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lang-dir", help="gives phones their names, and finds words; without it phones are ids")
     parser.add_argument("--text", help="the transcripts, for words: text of a data directory, or an rspecifier")
     parser.add_argument("--print-silence", action="store_true", help="in a CTM of words, show <eps> between them")
+    parser.add_argument("--segments", help="segments of the data directory: times in the CTM are those of recordings")
+    parser.add_argument("--reco2file-and-channel", help="names the recordings' files and channels in the CTM")
     parser.add_argument("--frame-shift", type=float, default=0.01, help="in seconds (default: 0.01)")
     parser.add_argument("--max-skip-fraction", type=float, default=0.05, help="fail if more cannot be timed (0.05)")
     parser.add_argument("model", help="final.mdl of the alignments")
@@ -58,30 +60,33 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError(f"--frame-shift={args.frame_shift}: must be positive")
     if args.level == "word" and not (args.lang_dir and args.text):
         raise ConfigError("--level=word needs --lang-dir and --text")
-    tiers_of = make_timer(args)
+    if (args.segments and args.format != "ctm") or (args.reco2file_and_channel and not args.segments):
+        raise ConfigError("--segments is for a CTM, and --reco2file-and-channel goes with it")
+    tiers_of, place_of = make_timer(args), make_locator(args)
     tally = Tally()
     utterances = progress(read_alignments_of(args.alignments), "times")
 
-    def timed(utt: str, alignment: NDArray[np.int32]) -> Tiers | None:
+    def timed(utt: str, alignment: NDArray[np.int32]) -> tuple[Place, Tiers] | None:
         try:
-            tiers = tiers_of(utt, alignment)
+            found = place_of(utt), tiers_of(utt, alignment)
         except DataError as error:
             tally.skip("no_times", utt, error.problem)
             return None
         tally.done()
-        return tiers
+        return found
 
     if args.format == "ctm":
         with open_writer(args.out) as file:
             for utt, alignment in utterances:
-                for labels in list((timed(utt, alignment) or {}).values())[:1]:
-                    file.write("".join(ctm_lines(utt, labels)).encode())
+                if found := timed(utt, alignment):
+                    place, tiers = found
+                    file.write("".join(ctm_lines(place, next(iter(tiers.values())))).encode())
             tally.check(args.max_skip_fraction)
     else:
         with atomic_dir(args.out, "*.TextGrid") as folder:
             for utt, alignment in utterances:
-                if tiers := timed(utt, alignment):
-                    write_text(textgrid_path(folder, utt), textgrid(tiers))
+                if found := timed(utt, alignment):
+                    write_text(textgrid_path(folder, utt), textgrid(found[1]))
             tally.check(args.max_skip_fraction)
     logger.info(tally.summary())
 
@@ -95,6 +100,21 @@ def textgrid_path(folder: Path, utt: str) -> Path:
     if "/" in utt:
         raise DataError("a name with / cannot be that of a file", utt=utt, remedy="write a CTM")
     return folder / f"{utt}.TextGrid"
+
+
+def make_locator(args: argparse.Namespace) -> Callable[[str], Place]:
+    """The function that finds the file that an utterance is in: one of its own name, unless `--segments` says more."""
+    if not args.segments:
+        return Place
+    channels = args.reco2file_and_channel
+    places = read_places(Path(args.segments), Path(channels) if channels else None)
+
+    def place_of(utt: str) -> Place:
+        if utt not in places:
+            raise DataError(f"is not in {args.segments}", utt=utt)
+        return places[utt]
+
+    return place_of
 
 
 def make_timer(args: argparse.Namespace) -> Callable[[str, NDArray[np.int32]], Tiers]:

@@ -42,6 +42,38 @@ def test_word_times_are_kaldis(tmp_path, system):
     assert fields(tmp_path / "ctm") == [line for line in expected if line[4] != "<eps>"]
 
 
+def test_times_of_segments_are_those_of_recordings(tmp_path):
+    """What convert_ctm.pl makes of the times within utterances."""
+    utts = [line[0] for line in fields(TEXT)]
+    segments, channels = tmp_path / "segments", tmp_path / "reco2file_and_channel"
+    segments.write_text("".join(f"{utt} call-{n % 2} {1.5 * n} {1.5 * n + 9}\n" for n, utt in enumerate(utts)))
+    channels.write_text("call-0 call A\ncall-1 call B\n")
+    run(["ali-to-ctm", *inputs("mono"), str(tmp_path / "within")])
+    options = [f"--segments={segments}", f"--reco2file-and-channel={channels}"]
+    run(["ali-to-ctm", *options, *inputs("mono"), str(tmp_path / "ctm")])
+    number = {utt: n for n, utt in enumerate(utts)}
+    expected = [
+        ["call", "AB"[number[utt] % 2], f"{1.5 * number[utt] + float(begin):.3f}", *rest]
+        for utt, _, begin, *rest in fields(tmp_path / "within")
+    ]
+    assert fields(tmp_path / "ctm") == expected
+    run(["ali-to-ctm", options[0], *inputs("mono"), str(tmp_path / "ctm")])
+    assert [line[:2] for line in fields(tmp_path / "ctm")] == [
+        [f"call-{number[line[0]] % 2}", "1"] for line in fields(tmp_path / "within")
+    ]
+
+    channels.write_text("call-0 call A\n")
+    with pytest.raises(DataError, match=r"reco2file_and_channel.*call-1 FILE CHANNEL"):
+        run(["ali-to-ctm", *options, *inputs("mono"), str(tmp_path / "ctm")])
+    segments.write_text("".join(segments.read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(DataError, match=f"no_times .*{utts[0]}: is not in "):
+        run(["ali-to-ctm", options[0], *inputs("mono"), str(tmp_path / "ctm")])
+    with pytest.raises(DataError, match="nowhere: is missing"):
+        run(["ali-to-ctm", f"--segments={tmp_path / 'nowhere'}", *inputs("mono"), str(tmp_path / "ctm")])
+    with pytest.raises(ConfigError, match="--segments is for a CTM"):
+        run(["ali-to-ctm", "--format=textgrid", options[0], *inputs("mono"), str(tmp_path / "grids")])
+
+
 def test_phones_have_names_with_a_lang_directory(tmp_path, capfd):
     run(["ali-to-ctm", f"--lang-dir={LANG}", *inputs("mono"), "-"])
     assert capfd.readouterr().out.splitlines()[0].split() == ["engb_f2-000", "1", "0.000", "0.080", "S_B"]
