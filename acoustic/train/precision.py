@@ -44,7 +44,9 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     if precision == "tf32":
         if device.type != "cuda":
             raise ConfigError("runtime.precision=tf32 needs a CUDA device")
-        torch.backends.cuda.matmul.fp32_precision = "tf32"
+        # Not torch.backends.cuda.matmul.fp32_precision, after which whoever asks for the precision this way meets an
+        # error: torch.compile does.
+        torch.set_float32_matmul_precision("high")
         return torch.float32
     if precision != "auto":
         return torch.bfloat16 if precision == "bf16" else torch.float32

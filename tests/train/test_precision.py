@@ -1,0 +1,32 @@
+"""In which arithmetic a run computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from acoustic.errors import ConfigError
+from acoustic.train.precision import choose_dtype
+
+
+@pytest.fixture
+def matmul_precision() -> Iterator[None]:
+    """Leaves the process's precision as it was."""
+    yield
+    torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.usefixtures("matmul_precision")
+def test_tf32_is_set_so_that_every_way_to_ask_for_it_answers() -> None:
+    """torch.compile asks in all of these ways; where one of them raises, no update can be compiled."""
+    assert choose_dtype("tf32", torch.device("cuda")) == torch.float32
+    assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+    assert torch.backends.cuda.matmul.allow_tf32
+    assert torch.get_float32_matmul_precision() == "high"
+
+
+def test_tf32_is_nothing_that_a_cpu_has() -> None:
+    with pytest.raises(ConfigError, match="needs a CUDA device"):
+        choose_dtype("tf32", torch.device("cpu"))
