@@ -64,13 +64,27 @@ class ExponentialAverage(Average):
 
     def __init__(self, config: AverageConfig, classifier: SenoneClassifier) -> None:
         super().__init__(config, classifier)
+        self.move_towards = get_ema_multi_avg_fn(config.decay)
         # Buffers too: batch normalisation's moments.
-        self.averaged = AveragedModel(classifier, multi_avg_fn=get_ema_multi_avg_fn(config.decay), use_buffers=True)
+        self.averaged = AveragedModel(classifier, multi_avg_fn=self.move_towards, use_buffers=True)
         self.network = cast(SenoneClassifier, self.averaged.module)
 
     def after_update(self) -> None:
-        """As `Average.after_update`."""
-        self.averaged.update_parameters(self.classifier)
+        """As `Average.after_update`.
+
+        AveragedModel takes the first weights; it would copy its count to the device in every update, for which the host
+        waits until the device has done all it was given, so the rest is done here.
+        """
+        if self.averaged.n_averaged == 0:
+            self.averaged.update_parameters(self.classifier)
+            return
+        pairs = list(zip(self.network.state_dict().values(), self.classifier.state_dict().values(), strict=True))
+        for is_real in (True, False):  # whole numbers apart
+            averages = [average for average, _ in pairs if average.is_floating_point() == is_real]
+            values = [value for _, value in pairs if value.is_floating_point() == is_real]
+            if averages:
+                self.move_towards(averages, values, None)
+        self.averaged.n_averaged += 1
 
     def state_dict(self) -> dict[str, Any]:
         """As `Average.state_dict`."""

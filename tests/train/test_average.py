@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from acoustic.errors import PreemptedError
 from acoustic.nn.classifier import ClassifierConfig, SenoneClassifier
@@ -35,6 +36,28 @@ def test_exponential_average_by_hand():
     assert value(average.network) == 0.75 * (0.75 * 2 + 0.25 * 4) + 0.25 * 0
     assert float(average.network.state_dict()["hidden.0.norm.running_var"][0]) == value(average.network)
     assert value(classifier) == 0.0
+
+
+class CopiesToDevice(TorchDispatchMode):
+    """Counts what is copied from the host's memory to a device, for which the host waits."""
+
+    num_copies = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._to_copy.default and args[0].device.type == "cpu" and result.device.type != "cpu":
+            self.num_copies += 1
+        return result
+
+
+def test_the_host_does_not_wait_for_an_exponential_average():
+    classifier = network(1.0).to("meta")  # a device like others in this
+    average = make_average(AverageConfig(name="ema"), classifier)
+    average.after_update()
+    with CopiesToDevice() as copies:
+        average.after_update()
+    assert copies.num_copies == 0
+    assert average.state_dict()["n_averaged"] == 2
 
 
 def test_mean_of_the_last_by_hand():
