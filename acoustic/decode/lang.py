@@ -99,8 +99,11 @@ def prepare_lang(dict_dir: str | Path, oov_word: str, lang_dir: str | Path, opti
 
 
 def check_replaceable(lang_dir: Path) -> None:
-    """DataError when `lang_dir` exists and is neither empty nor a lang directory: it is not ours to replace."""
-    if not lang_dir.exists() or (lang_dir / "phones.txt").exists():
+    """DataError when `lang_dir` exists and is neither empty nor a lang directory: it is not ours to replace.
+
+    Kaldi's model and graph directories have phones.txt, too.
+    """
+    if not lang_dir.exists() or all((lang_dir / name).exists() for name in ("phones.txt", "topo", "L.fst")):
         return
     if not lang_dir.is_dir() or any(lang_dir.iterdir()):
         raise DataError("exists and is not a lang directory", path=lang_dir, remedy="remove it or name another")

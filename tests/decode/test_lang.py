@@ -159,6 +159,9 @@ def test_only_a_lang_directory_is_replaced(tmp_path: Path) -> None:
     keep.write_text("x")
     with pytest.raises(DataError, match="not a lang directory"):
         prepare_lang(tmp_path / "dict", "<UNK>", tmp_path / "data")
+    (keep.parent / "phones.txt").write_text("<eps> 0\n")  # as in a model directory of Kaldi's
+    with pytest.raises(DataError, match="not a lang directory"):
+        prepare_lang(tmp_path / "dict", "<UNK>", tmp_path / "data")
     assert keep.read_text() == "x"
     prepare_lang(tmp_path / "dict", "<UNK>", tmp_path / "lang")
     (tmp_path / "lang" / "G.fst").write_text("of the words of before")
