@@ -83,12 +83,21 @@ def run(args: argparse.Namespace) -> None:
                     file.write("".join(ctm_lines(place, next(iter(tiers.values())))).encode())
             tally.check(args.max_skip_fraction)
     else:
-        with atomic_dir(args.out, "*.TextGrid") as folder:
+        check_only_textgrids(Path(args.out))
+        with atomic_dir(args.out) as folder:
             for utt, alignment in utterances:
                 if found := timed(utt, alignment):
                     write_text(textgrid_path(folder, utt), textgrid(found[1]))
             tally.check(args.max_skip_fraction)
     logger.info(tally.summary())
+
+
+def check_only_textgrids(folder: Path) -> None:
+    """DataError if the folder holds anything that is no TextGrid, wavs for instance: it is replaced as a whole."""
+    other = next((path.name for path in folder.glob("*") if path.suffix != ".TextGrid"), None)
+    if other:
+        problem = f"holds {other}, which is no TextGrid, and is not replaced"
+        raise DataError(problem, path=folder, remedy="give another name for the output folder")
 
 
 def textgrid_path(folder: Path, utt: str) -> Path:

@@ -93,6 +93,19 @@ def test_textgrids_have_words_above_phones_without_gaps(tmp_path):
             assert float(times[2]) == 0.0 and times[3:-1:2] == times[4::2] and times[-1] == times[1]
 
 
+def test_only_a_folder_of_textgrids_is_replaced(tmp_path):
+    grids = tmp_path / "grids"
+    grids.mkdir()
+    (grids / "old.TextGrid").write_text("of an utterance that is gone")
+    (grids / "old.wav").write_text("not ours to remove")
+    with pytest.raises(DataError, match=r"holds old\.wav, which is no TextGrid"):
+        run(["ali-to-ctm", "--format=textgrid", *inputs("mono"), str(grids)])
+    assert (grids / "old.wav").exists()
+    (grids / "old.wav").unlink()
+    run(["ali-to-ctm", "--format=textgrid", *inputs("mono"), str(grids)])
+    assert sorted(grid.stem for grid in grids.iterdir()) == [line[0] for line in fields(TEXT)]
+
+
 def test_silence_that_a_pronunciation_has_is_of_the_word(tmp_path):
     """Without word positions only the lexicon tells such a silence from an optional one."""
     dictionary = tmp_path / "dict"
