@@ -38,11 +38,14 @@ def main() -> None:
     parser.add_argument("folds", nargs="+", metavar="FOLD_OVERRIDES")
     parser.add_argument("--updates", type=int, default=Sizes.updates, help="of each training (default: %(default)s)")
     parser.add_argument("--width", type=int, default=Sizes.width, help="units a layer (default: %(default)s)")
+    parser.add_argument(
+        "--batch-size", type=int, default=Sizes.batch_size, help="frames of a gradient (default: %(default)s)"
+    )
     parser.add_argument("--replicas", default="1,10,100", help="the numbers P (default: %(default)s)")
     args = parser.parse_args()
     torch.set_num_threads(1)
     replicas = tuple(int(part) for part in args.replicas.split(","))
-    sizes = Sizes(updates=args.updates, width=args.width, replicas=replicas)
+    sizes = Sizes(updates=args.updates, width=args.width, batch_size=args.batch_size, replicas=replicas)
     args.out_dir.mkdir(parents=True, exist_ok=True)
     start, folds, chosen = time.monotonic(), [], None
     for place, overrides in enumerate(args.folds, 1):

@@ -36,6 +36,7 @@ logger = log.get_logger(__name__)
 NUM_RANDOM = 10  # trials, ended or given up, before the Gaussian process has enough to go by
 FOLD_STEPS = 10_000  # more than a training has intervals, so that each fold's are compared with themselves
 CONSTRAINT = "diverged"
+GIVEN_UP = "given_up"  # mark of a trial whose value is an estimate
 HAND_SET = {"hand_set": True}  # mark of the trial of the hand-set configuration
 OBJECTIVES = ("dev_loss", "dev_wer")
 
@@ -99,15 +100,11 @@ def open_study(search: Search, item: int = 0) -> Any:
     needed("scipy")  # of the Gaussian process
     journal = needed("optuna.storages.journal")
     storage = module.storages.JournalStorage(journal.JournalFileBackend(str(search.study_dir / "journal.log")))
+    sampler = module.samplers.GPSampler(seed=search.seed + item, n_startup_trials=NUM_RANDOM)
     pruner = module.pruners.MedianPruner(n_startup_trials=5) if search.prune else module.pruners.NopPruner()
-    study = module.create_study(
-        storage=storage, study_name="tune", pruner=pruner, direction="minimize", load_if_exists=True
+    return module.create_study(
+        storage=storage, study_name="tune", sampler=sampler, pruner=pruner, direction="minimize", load_if_exists=True
     )
-    # The sampler counts trials with a value: were those given up not taken off, most of a search would be random.
-    num_pruned = len(study.get_trials(deepcopy=False, states=(module.trial.TrialState.PRUNED,)))
-    num_random = max(1, NUM_RANDOM - num_pruned)
-    study.sampler = module.samplers.GPSampler(seed=search.seed + item, n_startup_trials=num_random)
-    return study
 
 
 def tune(search: Search, compose: Compose, num_trials: int, num_jobs: int, device: str) -> Any:
@@ -136,7 +133,7 @@ def tune(search: Search, compose: Compose, num_trials: int, num_jobs: int, devic
             logger.warning("the configuration that was set by hand is outside the search space, and is not tried")
         elif not study.trials:
             study.enqueue_trial(start, user_attrs=HAND_SET)
-        ended = study.get_trials(states=(states.COMPLETE, states.PRUNED))
+        ended = study.get_trials(states=(states.COMPLETE,))
 
         def prepare_one(fold: str) -> None:
             with only_warnings():
@@ -176,7 +173,6 @@ def claim_study_dir(search: Search) -> None:
 
 def run_trial(search: Search, study: Any, compose: Compose, runtime: Sequence[str]) -> str:
     """Ask for a configuration, train it on every fold, tell what it is worth; one line about it."""
-    states = optuna().trial.TrialState
     trial = study.ask()
     values = search.space.suggest(trial)
     losses: list[float] = []
@@ -187,12 +183,17 @@ def run_trial(search: Search, study: Any, compose: Compose, runtime: Sequence[st
                 if search.objective == "dev_wer" and len(losses) < len(search.folds):
                     give_up_if_hopeless(trial, sum(losses) / len(losses), number)
     except PrunedError:
-        study.tell(trial, state=states.PRUNED)
+        # optuna's own "pruned" trials are nothing to its Gaussian process, which would propose the like again.
+        trial.set_user_attr(GIVEN_UP, True)
+        trial.set_constraint(CONSTRAINT, -1.0)
+        study.tell(trial, expected_end(study, trial.number))
         return f"trial {trial.number} given up after {len(losses)} of {len(search.folds)} folds"
     except TrainingError as error:
         trial.set_user_attr("diverged", str(error))
         trial.set_constraint(CONSTRAINT, 1.0)
-        study.tell(trial, nothing_learnt(search, compose, values))
+        # The constraint keeps proposals away. What is worse than all others by far would only blur what these tell.
+        worst = max((other.value for other in finished(study)), default=nothing_learnt(search, compose, values))
+        study.tell(trial, worst)
         return f"trial {trial.number} diverged in fold {search.folds[len(losses)]}"
     trial.set_constraint(CONSTRAINT, -1.0)
     trial.set_user_attr("folds", losses)
@@ -201,8 +202,26 @@ def run_trial(search: Search, study: Any, compose: Compose, runtime: Sequence[st
     return f"trial {trial.number}: {search.objective} {value:.4f}"
 
 
+def finished(study: Any) -> list[Any]:
+    """The trials that ended on all folds and did not diverge, best first."""
+    trials = study.get_trials(deepcopy=False, states=(optuna().trial.TrialState.COMPLETE,))
+    kept = (trial for trial in trials if "diverged" not in trial.user_attrs and GIVEN_UP not in trial.user_attrs)
+    return sorted(kept, key=lambda trial: trial.value)
+
+
+def expected_end(study: Any, number: int) -> float:
+    """What a trial that is given up would have come to, were it behind the best by the same factor to the end."""
+    reported = study.get_trials(deepcopy=False)[number].intermediate_values
+    last = max(reported)
+    value = float(reported[last])
+    for best in finished(study):
+        if best.intermediate_values.get(last):
+            return value / best.intermediate_values[last] * best.value
+    return value
+
+
 def nothing_learnt(search: Search, compose: Compose, values: dict[str, Any]) -> float:
-    """The objective of a network that knows nothing: a finite number that a Gaussian process can be shown."""
+    """The objective of a network that knows nothing."""
     if search.objective == "dev_wer":
         return 100.0
     config = search.config(compose, values, search.folds[0], ["exp_dir=diverged"])

@@ -14,7 +14,7 @@ from acoustic import fsio
 from acoustic.analysis.figures.panel import MUTED, colour_of, draw
 from acoustic.errors import ConfigError
 from acoustic.study.extra import optuna
-from acoustic.study.tune import Search
+from acoustic.study.tune import GIVEN_UP, Search, finished
 from acoustic.train.config import TrainConfig
 
 # What of a configuration decides the network; the rest says where data are and how to compute.
@@ -48,14 +48,7 @@ def write_report(search: Search, study: Any, best: TrainConfig, to_yaml: Callabl
 
 def ended(study: Any) -> list[Any]:
     """The trials that ended or were given up; those that were cut off were begun again under other numbers."""
-    states = optuna().trial.TrialState
-    return list(study.get_trials(states=(states.COMPLETE, states.PRUNED)))
-
-
-def finished(study: Any) -> list[Any]:
-    """The trials with a value that did not diverge, best first."""
-    trials = study.get_trials(states=(optuna().trial.TrialState.COMPLETE,))
-    return sorted((trial for trial in trials if "diverged" not in trial.user_attrs), key=lambda trial: trial.value)
+    return list(study.get_trials(states=(optuna().trial.TrialState.COMPLETE,)))
 
 
 def best_values(study: Any) -> dict[str, Any]:
@@ -94,8 +87,8 @@ def experiment_file(search: Search, study: Any, best: TrainConfig, to_yaml: Call
 
 def report_lines(search: Search, study: Any) -> list[str]:
     """report.md."""
-    trials, states = ended(study), optuna().trial.TrialState
-    num_pruned = sum(trial.state is states.PRUNED for trial in trials)
+    trials = ended(study)
+    num_given_up = sum(GIVEN_UP in trial.user_attrs for trial in trials)
     num_diverged = sum("diverged" in trial.user_attrs for trial in trials)
     best, by_hand = finished(study)[0], hand_set(study)
     names = [parameter.name for parameter in search.space.parameters]
@@ -103,7 +96,7 @@ def report_lines(search: Search, study: Any) -> list[str]:
     lines = [
         "# Search for hyperparameters",
         "",
-        f"{len(trials)} trials: {len(finished(study))} ended, {num_pruned} given up early, {num_diverged} diverged. "
+        f"{len(trials)} trials: {len(finished(study))} ended, {num_given_up} given up early, {num_diverged} diverged. "
         f"Objective: {search.objective}, mean over {', '.join(search.folds)}.",
         "",
         f"Best: trial {best.number}, {best.value:.4f}{gain}.",

@@ -28,7 +28,10 @@ space:
   optim.learning_rate: {low: 0.001, high: 0.1, log: true}
   optim.momentum: {low: 0.0, high: 0.95}
 """
-SPACE_OF_ONE = {"optim.momentum": optuna.distributions.FloatDistribution(0.0, 0.95)}
+DISTRIBUTIONS = {
+    "optim.learning_rate": optuna.distributions.FloatDistribution(0.001, 0.1, log=True),
+    "optim.momentum": optuna.distributions.FloatDistribution(0.0, 0.95),
+}
 
 
 @pytest.fixture
@@ -215,14 +218,16 @@ def test_trials_of_other_frames_have_caches_of_their_own(arguments: list[str], t
     assert (of_hand_set / "train").stat().st_ino == before
 
 
-def test_given_up_trials_count_among_the_random_ones(arguments: list[str], tmp_path: Path) -> None:
-    (tmp_path / "study").mkdir()
-    study = study_of(tmp_path / "study")
-    states = tuning.optuna().trial.TrialState
-    for number in range(10):
-        assert not study_of(tmp_path / "study").ask(SPACE_OF_ONE).relative_params
-        study.tell(number, *(() if number % 2 else (float(number),)), state=states.PRUNED if number % 2 else None)
-    assert study_of(tmp_path / "study").ask(SPACE_OF_ONE).relative_params
+def test_given_up_trials_count_among_the_random_ones(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After ten trials the Gaussian process proposes, though some of these were given up."""
+    monkeypatch.setattr(tuning, "run_fold", lambda search, trial, *_: 10.0 + trial.number)
+    for num_trials in (9, 10):
+        run([*arguments, "--folds=a,b", "--objective=dev_wer", "--graph-dir=graph", f"--trials={num_trials}"])
+        study = study_of(tmp_path / "study")
+        assert sum("given_up" in trial.user_attrs for trial in study.trials) >= 4
+        assert bool(study.ask(DISTRIBUTIONS).relative_params) == (num_trials == 10)
 
 
 def test_a_graph_and_dev_data_are_one_and_the_same(
@@ -284,7 +289,9 @@ def test_trials_worse_than_the_median_are_given_up(arguments: list[str], tmp_pat
     study.enqueue_trial({"optim.learning_rate": 0.001, "optim.momentum": 0.0})
     run([*arguments, "--trials=6"])
     last = study.trials[5]
-    assert last.state.name == "PRUNED" and list(last.intermediate_values) == [1]
+    assert last.user_attrs["given_up"] and list(last.intermediate_values) == [1]
+    assert last.value > min(trial.value for trial in study.trials[:5])
+    assert "6 trials: 5 ended, 1 given up" in (tmp_path / "study" / "report.md").read_text()
     assert not (tmp_path / "study" / "trials" / "0005" / "all" / "checkpoints").exists()
 
 
@@ -320,8 +327,9 @@ def test_by_words_a_trial_is_given_up_after_a_fold(
 
     monkeypatch.setattr(tuning, "run_fold", made_up)
     run([*arguments, "--folds=hard,easy", "--objective=dev_wer", "--graph-dir=graph", "--trials=7"])
-    states = [trial.state.name for trial in study_of(tmp_path / "study").trials]
-    assert states == ["COMPLETE"] * 5 + ["PRUNED", "COMPLETE"]
+    trials = study_of(tmp_path / "study").trials
+    assert [trial.user_attrs.get("given_up", False) for trial in trials] == [False] * 5 + [True, False]
+    assert trials[5].value == pytest.approx(30.0 / 20.0 * 11.0)
     assert [fold for number, fold in asked if number == 5] == ["hard"]
     assert study_of(tmp_path / "study").trials[0].value == pytest.approx(11.0)
 
