@@ -19,6 +19,7 @@ from acoustic.features.extract import extract
 from acoustic.features.fbank import Fbank, FbankOptions
 from acoustic.kaldi.datadir import DataDir
 from acoustic.kaldi.tables import TableWriter
+from acoustic.train.precision import choose_device
 
 HELP = "compute log mel filter-bank features (compute-fbank-feats)"
 EXAMPLE = "acoustic fbank --sample-frequency=8000 --num-mel-bins=40 --dither=0 data/train ark,scp:feats.ark,feats.scp"
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="1..7, as copy-feats; 2 is Kaldi's usual (default: none)",
     )
     parser.add_argument("--write-utt2dur", help="wspecifier of the durations, in seconds")
-    parser.add_argument("--device", default="cpu", help="where to compute, e.g. cuda (default: cpu)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, ...; auto: cuda when there is one (default: cpu)")
 
 
 def num_cores() -> int:
@@ -52,9 +53,10 @@ def num_cores() -> int:
 def run(args: argparse.Namespace) -> None:
     """Compute and write the features of every utterance."""
     options = dataclass_from_args(FbankOptions, args)
+    device = choose_device(args.device)
     try:
-        fbank = Fbank(options).to(args.device)
-    except (ValueError, RuntimeError) as error:
+        fbank = Fbank(options).to(device)
+    except ValueError as error:
         raise ConfigError(f"acoustic fbank: {error}") from error
     if args.num_jobs < 1:
         raise ConfigError(f"--num-jobs must be at least 1, it is {args.num_jobs}")

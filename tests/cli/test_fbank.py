@@ -123,6 +123,7 @@ def test_channel(tmp_path: Path) -> None:
         (["--root=/"], "--root"),
         (["--allow-downsample=true"], "allow-downsample"),
         (["--device=abacus"], "abacus"),
+        (["--device=meta"], "choose cpu or cuda"),
     ],
 )
 def test_wrong_options(tmp_path: Path, options: list[str], named: str) -> None:
