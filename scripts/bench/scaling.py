@@ -63,7 +63,9 @@ def corpus(setting: Setting) -> list[Result]:
 
 
 def ranks(setting: Setting) -> list[Result]:
-    """One process with all cores (or one GPU) beside two that share them (or have one each)."""
+    """One process with all cores (or one GPU) beside two that share them (or have one each, where there are two)."""
+    if setting.on_gpu and torch.cuda.device_count() < 2:
+        return []
     cache = setting.directory / "ranks"
     synthetic_cache(cache, 300_000, BASE_DIM, Net().num_pdfs)
     cores = len(os.sched_getaffinity(0))

@@ -67,3 +67,11 @@ def test_the_trainer_that_is_measured_is_the_one_that_trains(module, tmp_path: P
     assert way() > 0
     assert trainer.position.step == 30
     assert not torch.equal(before, trainer.classifier.output.weight)
+
+
+def test_ranks_are_not_measured_where_there_is_one_gpu(module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would fail there, and with them the whole bench.py."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    on_gpu = module("measure").Setting(tmp_path, torch.device("cuda"), True, 3, 0.0, ("", "", ""))
+    assert module("scaling").ranks(on_gpu) == []
+    assert not list(tmp_path.iterdir())
