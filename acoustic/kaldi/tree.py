@@ -89,12 +89,17 @@ class DecisionTree:
             phone_sets: disjoint sets (of `phones/sets.int`) in file order; by default each phone is its own.
 
         Raises:
-            DataError: sets empty or overlapping, or phones outside the topology.
+            DataError: sets empty or overlapping, without some phone of the topology, or with others.
         """
-        sets = [sorted(phones) for phones in phone_sets or [[phone] for phone in topology.phones]]
+        alone = [[phone] for phone in topology.phones]
+        sets = [sorted(phones) for phones in (alone if phone_sets is None else phone_sets)]
         flat = [phone for phones in sets for phone in phones]
         if not all(sets) or len(set(flat)) < len(flat):
             raise DataError("sets of phones sharing pdfs must be disjoint and not empty")
+        missing = set(topology.phones) - set(flat)
+        if missing:  # it would get the pdfs of whichever set the tree's questions lead to
+            problem = f"phone {min(missing)} of the topology is in no set of phones sharing pdfs"
+            raise DataError(problem, remedy="use topo and phones/sets.int of one lang directory")
         lengths = [max(topology.num_pdf_classes(phone) for phone in phones) for phones in sets]
         return cls(context_width=1, central_position=0, to_pdf=root_map(sets, lengths, [False] * len(sets), count()))
 

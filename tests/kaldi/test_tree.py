@@ -66,7 +66,7 @@ def test_monophone_tree_without_sharing(topology: Topology) -> None:
     assert tree.pdf_id([6], 3) is None
 
 
-@pytest.mark.parametrize("sets", [[[1, 2], [2, 3]], [[1], []], [[1, 99]]])
+@pytest.mark.parametrize("sets", [[[1, 2], [2, 3]], [[1], []], [[*range(1, 82), 99]], [], [list(range(2, 82))]])
 def test_wrong_phone_sets(topology: Topology, sets: list[list[int]]) -> None:
     with pytest.raises(DataError):
         DecisionTree.monophone(topology, sets)
