@@ -53,6 +53,12 @@ def test_a_small_asynchronous_run(name: str, corpus: Path, tmp_path: Path) -> No
     assert min(losses[1:]) < losses[0]
 
 
+@pytest.mark.parametrize("name", ["gaaf_relu", "gaaf_tanh"])
+def test_added_gradients_take_a_smaller_rate(name: str, corpus: Path, tmp_path: Path) -> None:
+    """At the full width a rate of 0.1 makes NaN of gaaf_relu within 100 updates on recipes/digits."""
+    assert composed(name, corpus, tmp_path).optim.learning_rate <= 0.02
+
+
 def test_every_experiment_by_cross_entropy_is_trained() -> None:
     heads = {path.stem: path.read_text() for path in (conf_dir() / "experiment").glob("*.yaml")}
     assert {name for name, text in heads.items() if "override /criterion" not in text} == {*NAMES, *ASYNCHRONOUS}
