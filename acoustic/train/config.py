@@ -170,8 +170,13 @@ class TrainConfig:
         if not 0 <= self.seed < 2**31:
             raise ValueError("seed must lie in [0, 2^31)")
         self.pretrain.check_fits(self.model)
-        if self.optim.name == "hessian_free" and self.model.norm == "batch" and self.init_from is None:
-            raise ValueError("optim.name=hessian_free keeps model.norm=batch at its first moments: take norm=layer")
+        if self.optim.name == "hessian_free" and self.init_from is None:  # whose network is as in evaluation
+            if self.model.norm == "batch":
+                raise ValueError("optim.name=hessian_free keeps model.norm=batch at its first moments: take norm=layer")
+            if any(name.startswith("gaaf_") for name in self.model.layer_activations):
+                raise ValueError(
+                    "optim.name=hessian_free adds no gradients to gaaf_*: take model.activation=relu or tanh"
+                )
         if self.pretrain.name != "none" and self.init_from is not None:
             raise ValueError("pretrain and init_from both give the first weights: choose one of them")
         if self.runtime.compile == "true" and self.compile_setting != "true":

@@ -125,7 +125,14 @@ def test_it_minimises_smoothed_targets(corpus: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "override", ["optim.weight_decay=0.1", "optim.clip_norm=1", "optim.max_norm=1", "model.norm=batch"]
+    "override",
+    [
+        "optim.weight_decay=0.1",
+        "optim.clip_norm=1",
+        "optim.max_norm=1",
+        "model.norm=batch",
+        "model.activation=gaaf_relu",
+    ],
 )
 def test_options_that_mean_nothing_to_it_are_refused(override: str) -> None:
     with pytest.raises(ConfigError, match="hessian_free"):
