@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -136,7 +137,10 @@ def _copies(
         perturbed = perturb_speed(samples, speed)
         file_name = f"{prefix}{utterance.utt}.{audio_format}".replace("/", "_")
         pcm = np.clip(np.rint(perturbed), -32768, 32767).astype(np.int16)
-        soundfile.write(here / file_name, pcm, rate, subtype="PCM_16", **FORMAT_OPTIONS[audio_format])
+        # Encoded in memory: of a full disk libsndfile knows no more than "System error", in an exception of its own.
+        encoded = io.BytesIO()
+        soundfile.write(encoded, pcm, rate, format=audio_format, subtype="PCM_16", **FORMAT_OPTIONS[audio_format])
+        (here / file_name).write_bytes(encoded.getbuffer())
         yield Perturbed(utterance.utt, prefix, speed, str(there / file_name), len(perturbed), rate)
 
 

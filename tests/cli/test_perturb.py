@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,18 @@ def test_an_earlier_directory_is_replaced_only_by_a_complete_one(tmp_path: Path,
     with pytest.raises(DataError, match=r"missing\.wav"):
         run(["perturb", str(data_dir), str(out)])
     assert [path.name for path in out.iterdir()] == ["wav.scp"] and (out / "wav.scp").read_text() == "x"
+
+
+@pytest.mark.parametrize("audio_format", ["flac", "wav"])
+def test_a_full_disk_is_said_in_a_line(tmp_path: Path, data_dir: Path, audio_format: str) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        with pytest.raises(DataError, match="sp: cannot be written"):
+            run(["perturb", "--speeds=0.9", f"--format={audio_format}", str(data_dir), str(tmp_path / "sp")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not (tmp_path / "sp").exists()
 
 
 def test_alignments_that_do_not_fit(tmp_path: Path, data_dir: Path, ali_dir: Path) -> None:
