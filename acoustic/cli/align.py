@@ -82,9 +82,12 @@ def run(args: argparse.Namespace) -> None:
 def with_graphs(
     graphs: RandomAccessTable, loglikes: Iterator[tuple[str, NDArray[np.float32]]], tally: Tally
 ) -> Iterator[tuple[str, FstArrays, NDArray[np.float32]]]:
-    """Join loglikes with graphs; utterances without graph are counted."""
+    """Join loglikes with graphs; utterances without graph are counted, graphs without loglikes are warned of."""
     for utt, matrix in loglikes:
         if utt in graphs:
             yield utt, graphs[utt], matrix
         else:
             tally.skip("no_graph", utt)
+    others = graphs.unasked()
+    if others:  # no fault where each of several processes aligns a part, but perhaps the loglikes were cut short
+        logger.warning("%d graphs had no log likelihoods (e.g. %s)", len(others), others[0])

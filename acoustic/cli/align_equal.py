@@ -44,5 +44,7 @@ def run(args: argparse.Namespace) -> None:
                 continue
             writer.write(utt, alignment)
             tally.done()
+        for utt in graphs.unasked():
+            tally.skip("no_features", utt)
         tally.check(args.max_skip_fraction)
     logger.info(tally.summary())

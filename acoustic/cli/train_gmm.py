@@ -119,6 +119,8 @@ def read_data(
                 graphs[utt], features[utt] = table[utt], matrix
             else:
                 tally.skip("no_graph", utt)
+        for utt in table.unasked():
+            tally.skip("no_features", utt)
     return graphs, gaussian_features(features, speakers(args.utt2spk), args.num_ceps)
 
 

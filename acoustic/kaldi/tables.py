@@ -246,14 +246,27 @@ class RandomAccessTable:
         """
         return self._table.value(key) if self._table.has(key) else default
 
+    def unasked(self) -> list[str]:
+        """The keys that were never asked for. An archive is read to its end for that; values there are lost.
+
+        Raises:
+            DataError: the archive is damaged.
+        """
+        return self._table.unasked()
+
 
 class _ScriptTable:
     def __init__(self, entries: dict[str, ScriptEntry], kind: Kind, permissive: bool) -> None:
         self._entries = entries
         self._permissive = permissive
         self._values = _ScriptValues(kind)
+        self._asked: set[str] = set()
+
+    def unasked(self) -> list[str]:
+        return [key for key in self._entries if key not in self._asked]
 
     def has(self, key: str) -> bool:
+        self._asked.add(key)
         if key not in self._entries or not self._permissive:
             return key in self._entries
         try:
@@ -280,8 +293,17 @@ class _ArchiveTable:
         self._values: dict[str, Any] = {}
         self._last_read = self._last_asked = ""
         self._given_out: set[str] = set()
+        self._asked: set[str] = set()
+        self._passed: list[str] = []
+
+    def unasked(self) -> list[str]:
+        while self._read_one():
+            self._forget()
+        self._forget()
+        return [key for key in self._passed if key not in self._asked]
 
     def has(self, key: str) -> bool:
+        self._asked.add(key)
         self._read_up_to(key)
         return key in self._values
 
@@ -318,9 +340,14 @@ class _ArchiveTable:
             raise DataError(problem, path=self._reader.name, utt=key, remedy="sort with LC_ALL=C or leave s out")
         self._last_read = key
         if self._forgets:
-            self._values.clear()
+            self._forget()
         self._values[key] = value
         return True
+
+    def _forget(self) -> None:
+        """Keep of the values only the keys."""
+        self._passed += self._values
+        self._values.clear()
 
     def close(self, checked: bool) -> None:
         if checked and not self._spec.permissive:

@@ -115,6 +115,30 @@ def test_utterances_that_are_too_short_are_counted(tmp_path, feats):
     assert len(dict(read_table(f"ark:{tmp_path / 'ali'}", "int_vector"))) == 5
 
 
+def test_graphs_without_features_are_counted(tmp_path, feats):
+    random = np.random.default_rng(0)
+    with TableWriter(f"ark:{tmp_path / 'some'}", "matrix") as writer:
+        for utt, matrix in list(read_table(feats, "matrix"))[1:]:
+            writer.write(utt, random.standard_normal(matrix.shape).astype(np.float32))
+    features = f"ark:{tmp_path / 'some'}"
+    with pytest.raises(DataError, match=r"1 of 6 .*no_features.*engb_f2-000"):
+        run(["align-equal", GRAPHS, features, f"ark:{tmp_path / 'ali'}"])
+    model = str(GOLDEN / "model" / "mono" / "final.mdl")
+    with pytest.raises(DataError, match=r"1 of 6 .*no_features.*engb_f2-000"):
+        run(
+            [
+                "flat-start",
+                "--num-ceps=0",
+                "--num-iters=1",
+                "--num-jobs=1",
+                model,
+                GRAPHS,
+                features,
+                str(tmp_path / "alis"),
+            ]
+        )
+
+
 def test_init_mono_has_pdfs_for_each_set_of_phones(tmp_path):
     lang = tmp_path / "lang"
     (lang / "phones").mkdir(parents=True)

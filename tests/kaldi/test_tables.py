@@ -100,6 +100,17 @@ def test_rspecifiers(rspecifier: str, table: dict[str, Any], tmp_path: Path) -> 
             random["zzz"]
 
 
+@pytest.mark.parametrize("options", ["ark", "ark,o", "ark,s,cs", "scp"])
+def test_keys_that_were_never_asked_for(options: str, tmp_path: Path) -> None:
+    with TableWriter(f"ark,scp:{tmp_path / 'ark'},{tmp_path / 'scp'}", "int_vector") as writer:
+        for key in "abcde":
+            writer.write(key, np.array([1], dtype=np.int32))
+    with RandomAccessTable(f"{options}:{tmp_path / options[:3]}", "int_vector") as random:
+        assert "b" in random and list(random["b"]) == [1]
+        assert "bb" not in random and "d" in random
+        assert random.unasked() == ["a", "c", "e"]
+
+
 @pytest.mark.parametrize(
     "specifier",
     ["x.ark", "foo:x.ark", "ark,scp:x.ark", "ark,q:x", "ark:x ", "scp,ark:a,b", "ark,scp:-,b", "ark,scp:a.gz,b"],
