@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import shutil
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,14 +211,15 @@ def finished(study: Any) -> list[Any]:
 
 
 def expected_end(study: Any, number: int) -> float:
-    """What a trial that is given up would have come to, were it behind the best by the same factor to the end."""
+    """What a trial that is given up would have come to, had it gone on as most that ended did from there.
+
+    Not as the best alone did: that may have been far behind at this place, and the trial would seem to be better still.
+    """
     reported = study.get_trials(deepcopy=False)[number].intermediate_values
     last = max(reported)
     value = float(reported[last])
-    for best in finished(study):
-        if best.intermediate_values.get(last):
-            return value / best.intermediate_values[last] * best.value
-    return value
+    there = [(other.value, other.intermediate_values.get(last)) for other in finished(study)]
+    return value * statistics.median([end / then for end, then in there if then] or [1.0])
 
 
 def nothing_learnt(search: Search, compose: Compose, values: dict[str, Any]) -> float:

@@ -334,6 +334,19 @@ def test_by_words_a_trial_is_given_up_after_a_fold(
     assert study_of(tmp_path / "study").trials[0].value == pytest.approx(11.0)
 
 
+def test_given_up_a_trial_is_never_taken_for_better_than_the_best(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [[20.0, 0.0], [14.0, 10.0], [15.0, 11.0], [16.0, 12.0], [13.0, 11.0], [17.0, 17.0]]
+    monkeypatch.setattr(
+        tuning, "run_fold", lambda search, trial, compose, values, number, *_: words[trial.number][number]
+    )
+    run([*arguments, "--folds=a,b", "--objective=dev_wer", "--graph-dir=graph", "--trials=6"])
+    trials = study_of(tmp_path / "study").trials
+    assert trials[5].user_attrs["given_up"] and trials[0].value == 10.0
+    assert trials[5].value == pytest.approx(17.0 * 13.0 / 15.0)
+
+
 def test_after_the_last_fold_nothing_is_given_up(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
