@@ -8,6 +8,11 @@ from typing import Any
 from acoustic.errors import ConfigError
 
 DEPTHS = (2, 3, 4)  # of Maas et al. 2013
+RATES = {
+    "relu", "tanh", "sigmoid", "gaaf_relu", "gaaf_tanh", "sgd_relu", "sgd_sigmoid", "adagrad_relu", "adagrad_sigmoid",
+    "probe",
+}  # fmt: skip
+PRETRAINING = {"rbm", "sparse_autoencoder"}
 BASE_DEPTH = 4  # where optimizers, dropout, pre-training and GAAF are compared: the depth all papers share
 
 
@@ -52,11 +57,16 @@ class Scale:
         """From a file's values.
 
         Raises:
-            ConfigError: keys that are missing or unknown.
+            ConfigError: keys that are missing or unknown, no seeds, or one that is there twice.
         """
         known = {field.name for field in fields(cls)}
-        if wrong := known ^ set(values):
-            raise ConfigError(f"{name}: missing or unknown: {', '.join(sorted(wrong))}")
+        for group, keys in (("", known), ("rates", RATES), ("pretraining", PRETRAINING)):
+            given = values[group] if group else values
+            if wrong := keys ^ set(given or ()):
+                raise ConfigError(f"{name}: {group or 'keys'} missing or unknown: {', '.join(sorted(wrong))}")
+        seeds = values["seeds"]
+        if not isinstance(seeds, list) or not seeds or len(set(seeds)) < len(seeds):
+            raise ConfigError(f"{name}: seeds={seeds}: give a list of at least one, each once")
         return cls(**values)
 
     @property

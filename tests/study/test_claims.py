@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -271,6 +271,21 @@ def test_unknown_names_are_refused(experiment: Path, tmp_path: Path) -> None:
     for option in ("--claims=nonsense", "--size=nonsense", "--folds=9", "--folds=1,1", "--seeds=x", "--seeds=2,2"):
         with pytest.raises(ConfigError, match=option.split("=")[0]):
             run(["claims", option, str(experiment), str(tmp_path / "x")])
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"rates": {"relu": 0.1}}, "rates missing or unknown: adagrad_relu"),
+        ({"pretraining": None}, "pretraining missing"),
+        ({"widht": 3}, "keys missing or unknown: widht"),
+        ({"seeds": []}, "seeds"),
+        ({"seeds": [1, 1]}, "each once"),
+    ],
+)
+def test_faulty_sizes_are_refused(changed: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Scale.from_dict(asdict(read_scale("quick")) | changed, "mine.yaml")
 
 
 def test_threads_are_no_more_than_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
