@@ -19,7 +19,7 @@ from acoustic.data.cache import FramesCache
 from acoustic.data.join import JoinOptions, Source, hold_out, source_list
 from acoustic.data.moments import input_moments, lda_stats
 from acoustic.data.windows import open_store
-from acoustic.errors import ConfigError, DataError
+from acoustic.errors import ConfigError, DataError, TrainingError
 from acoustic.features.fbank import Fbank, FbankOptions
 from acoustic.features.frontend import Frontend
 from acoustic.nn.bundle import Bundle
@@ -147,6 +147,7 @@ def train(config: TrainConfig, ranks: Ranks | None = None, trainer_class: type[T
         Interrupt(at_once=True),
         fsio.sole_owner(config.exp_dir) if ranks.is_first else contextlib.nullcontext(),
         spared_from_collection(),
+        lack_of_memory_told(),
     ):
         with ranks.first_goes_ahead():
             prepared = prepare(config)
@@ -184,6 +185,23 @@ def spared_from_collection() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
+
+
+@contextlib.contextmanager
+def lack_of_memory_told() -> Iterator[None]:
+    """Turn a GPU's running out of memory within the block into an error that says what to do about it.
+
+    Raises:
+        TrainingError: it did.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        problem = str(error).partition(" Including")[0].rstrip(".")
+        raise TrainingError(
+            f"{problem}: lower data.batch_size (data.eval_batch_size if it was evaluating), or data.memory_gb, "
+            "which keeps frames there"
+        ) from error
 
 
 def make_trainer(

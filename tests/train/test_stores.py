@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from acoustic.data import windows
-from acoustic.errors import ConfigError
+from acoustic.errors import ConfigError, TrainingError
+from acoustic.train.loop import Trainer
 from tests.train.runs import metrics, same_weights, small_config, train_broken_off, train_small
 
 
@@ -31,6 +33,21 @@ def test_too_little_memory_is_told_before_it_runs_out(
     monkeypatch.setattr(windows, "available_bytes", lambda device: 1e3)
     with pytest.raises(ConfigError, match=r"data\.store=windowed"):
         train_small(corpus, tmp_path / "exp")
+
+
+def test_a_gpu_that_runs_out_of_memory_is_an_error_of_one_line(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def update(trainer: Trainer, *batch: torch.Tensor) -> None:
+        raise torch.OutOfMemoryError(
+            "CUDA out of memory. Tried to allocate 90.00 GiB. GPU 0 has a total capacity of 79.10 GiB of which 70.00 "
+            "GiB is free. Including non-PyTorch memory, this process has 9.00 GiB memory in use."
+        )
+
+    monkeypatch.setattr(Trainer, "update", update)
+    with pytest.raises(TrainingError, match=r"90\.00 GiB.* 70\.00 GiB is free: lower data\.batch_size") as raised:
+        train_small(corpus, tmp_path / "exp")
+    assert "Including" not in str(raised.value)
 
 
 def test_configuration_is_checked(corpus: Path, tmp_path: Path) -> None:
