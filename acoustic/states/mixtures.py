@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from acoustic.errors import DataError
 
 RELATIVE_FLOOR = 0.01  # of the variance of all frames
+LEAST_VARIANCE = 1e-12  # of all frames; what is below comes of rounding
 MIN_FRAMES = 10.0  # a Gaussian with fewer is dropped, if it is not its pdf's last
 MIN_FRAMES_TO_SPLIT = 20.0  # for each Gaussian that a pdf would have
 SPLIT_POWER = 0.25  # a pdf's Gaussians should grow as its frames to this power
@@ -61,7 +62,7 @@ class Mixtures:
         mean, variance = features.mean(axis=0, dtype=np.float64), features.var(axis=0, dtype=np.float64)
         if not np.all(np.isfinite(variance)):
             raise DataError("features that are NaN or infinite")
-        variance = np.maximum(variance, np.finfo(np.float32).tiny)
+        variance[variance < LEAST_VARIANCE] = 1.0  # a dimension that never varies tells pdfs nothing
         shape = num_pdfs, features.shape[1]
         return cls(
             np.arange(num_pdfs + 1),

@@ -107,6 +107,20 @@ def test_frames_decide_how_many_gaussians_a_pdf_gets():
     assert split_targets(np.array([70.0, 30.0]), 100).tolist() == [3, 1]
 
 
+def test_a_dimension_that_never_varies_makes_no_difference():
+    """Filters above the band of the recordings, for instance."""
+    random = np.random.default_rng(0)
+    varying, pdfs = random.standard_normal((200, 2)), random.integers(0, 2, 200).astype(np.int32)
+    found = []
+    for features in (varying, np.column_stack([varying, np.full(200, -1e-17)])):
+        mixtures = Mixtures.of_all_frames(features, 2)
+        mixtures, _ = mixtures.reestimated(mixtures.counted(features, pdfs), 0.01 * mixtures.variances[0])
+        loglikes = mixtures.loglikes(features)
+        assert np.all(np.isfinite(loglikes))
+        found.append(loglikes[:, 0] - loglikes[:, 1])
+    np.testing.assert_allclose(found[0], found[1], atol=1e-4)
+
+
 def test_features_that_are_no_numbers_are_refused():
     with pytest.raises(DataError, match="NaN"):
         Mixtures.of_all_frames(np.full((3, 2), np.nan), 2)
