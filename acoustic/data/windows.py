@@ -57,7 +57,7 @@ class WindowedStore(Store):
         targets = torch.empty(len(index), dtype=torch.int64, device=self.device)
         for shard in shards.unique().tolist():
             here = shards == shard
-            slot.load([shard])
+            slot.load([shard], self._given())
             inputs[here], targets[here] = slot.batch(self.frontend, index[here], self.dtype)
         return inputs, targets
 
@@ -82,9 +82,12 @@ class WindowedStore(Store):
 
     def _start_loading(self, slot: _Slot, order: WindowOrder, window: int) -> None:
         """Have the loader's thread fill a slot, once what it still does and what the device still computes is done."""
-        used = torch.cuda.current_stream(self.device).record_event() if self.device.type == "cuda" else None
         slot.key = (order.key, window)
-        slot.loading = self._loader.submit(slot.load, order.windows[window], used)
+        slot.loading = self._loader.submit(slot.load, order.windows[window], self._given())
+
+    def _given(self) -> torch.cuda.Event | None:
+        """What comes to pass when a GPU has done all it was given so far."""
+        return torch.cuda.current_stream(self.device).record_event() if self.device.type == "cuda" else None
 
 
 class _Slot:

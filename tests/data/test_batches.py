@@ -131,9 +131,11 @@ def test_a_gpu_gives_the_same_batches(tmp_path: Path, kind: type[Store], monkeyp
     monkeypatch.setattr(batches_module, "BLOCK_FRAMES", {"cpu": 64, "cuda": 48})
     _, cache = make_cache(tmp_path, LENGTHS * 10, shard_frames=100)
     on_cpu = list(kind(cache, frontend()).batches(BATCH_SIZE, seed=1))
-    on_gpu = list(kind(cache, frontend(), "cuda").batches(BATCH_SIZE, seed=1, workers=1))
-    for (inputs, targets), (gpu_inputs, gpu_targets) in zip(on_cpu, on_gpu, strict=True):
-        assert torch.allclose(gpu_inputs.cpu(), inputs, atol=1e-5) and torch.equal(gpu_targets.cpu(), targets)
+    store = kind(cache, frontend(), "cuda")
+    on_gpu = list(store.batches(BATCH_SIZE, seed=1, workers=1))
+    for number, (inputs, targets) in enumerate(on_cpu):
+        for gpu_inputs, gpu_targets in (on_gpu[number], store.batch(store.batch_index(BATCH_SIZE, 1, 0, number))):
+            assert torch.allclose(gpu_inputs.cpu(), inputs, atol=1e-5) and torch.equal(gpu_targets.cpu(), targets)
 
 
 def test_the_working_thread_hands_its_error_over() -> None:
