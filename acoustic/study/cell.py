@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from acoustic import log
+from acoustic import fsio, log
 from acoustic.analysis.layers import describe_gradients, run_layers
 from acoustic.analysis.zeiler2013 import zero_share
 from acoustic.data.cache import FramesCache
@@ -75,15 +75,18 @@ def run_cell(
         decodes: words are recognised and hidden units looked at; otherwise dev loss and accuracy are all that is known.
 
     Raises:
-        ConfigError: the result that is there is of another configuration.
+        ConfigError: what is there, finished or begun, is of another configuration.
     """
     config = cell.config(scale, out_dir, compose, runtime)
-    path = cell.folder(out_dir) / "result.json"
-    if path.exists():
-        result = Result.read(path)
-        if result.fingerprint != config.fingerprint():
-            raise ConfigError(f"{path} is of other options; choose another output folder, or remove it")
+    folder = cell.folder(out_dir)
+    path, begun = folder / "result.json", folder / "begun.json"
+    result = Result.read(path) if path.exists() else None
+    there = result.fingerprint if result else fsio.read_json(begun) if begun.exists() else config.fingerprint()
+    if there != config.fingerprint():
+        raise ConfigError(f"{folder} is of other options; choose another output folder, or remove it")
+    if result:
         return result
+    fsio.write_json(begun, config.fingerprint())
     start = time.monotonic()
     with only_warnings():
         try:
@@ -93,7 +96,7 @@ def run_cell(
     result = replace(result, seconds=time.monotonic() - start)
     result.write(path)
     for leftover in ("checkpoints", "pretrain"):
-        shutil.rmtree(cell.folder(out_dir) / leftover, ignore_errors=True)
+        shutil.rmtree(folder / leftover, ignore_errors=True)
     return result
 
 

@@ -248,6 +248,7 @@ def run_fold(
     exp_dir = search.study_dir / "trials" / f"{trial.number:04d}" / fold
     config = search.config(compose, values, fold, [*runtime, f"exp_dir='{exp_dir}'"])
     loop = loop_for(config)
+    shutil.rmtree(exp_dir, ignore_errors=True)  # of a journal that is no more: it would count as this trial's
     with fsio.in_turn(str(config.data.cache_dir)):  # another trial may need the same cache, that is not there yet
         prepare(config)
     if search.objective == "dev_loss":

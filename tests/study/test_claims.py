@@ -241,6 +241,22 @@ def test_epochs_without_a_finite_dev_loss(experiment: Path, tmp_path: Path, monk
     assert "finite" in result.diverged and result.dev_loss == pytest.approx(math.log(104))
 
 
+def test_a_training_begun_with_other_options_is_not_gone_on_with(
+    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(config: TrainConfig) -> None:
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(cell_module, "train", killed)
+    ali_dir, scale = experiment / "exp/tri1_ali", read_scale("quick")
+    cell = Cell(Fold("fold1", experiment / "data/fold1", tmp_path / "cache", ali_dir, tmp_path), "relu-4", 1)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="killed"):
+            cell_module.run_cell(cell, scale, tmp_path, compose_train_config, [])
+    with pytest.raises(ConfigError, match="other options"):
+        cell_module.run_cell(cell, replace(scale, width=8), tmp_path, compose_train_config, [])
+
+
 def test_gpus_are_counted_without_beginning_to_use_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: pytest.fail("forked processes could not use CUDA"))
     for num_gpus, device in ((0, "cpu"), (2, "cuda")):

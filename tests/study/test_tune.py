@@ -203,6 +203,17 @@ def test_the_hand_set_trial_cut_off_before_it_had_values_is_no_random_one(
     assert "; 2 trials, 1 fold." in (tmp_path / "study" / "experiment" / "best.yaml").read_text()
 
 
+def test_what_is_left_of_a_journal_that_is_no_more_is_not_taken_for_a_trial(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    left = tmp_path / "study" / "trials" / "0000" / "all"
+    left.mkdir(parents=True)
+    (left / "final.pt").touch()
+    (left / "metrics.jsonl").write_text('{"step": 1, "dev_loss": 0.001}\n')
+    run([*arguments, "--trials=1"])
+    assert study_of(tmp_path / "study").trials[0].value > 1.0
+
+
 def test_trials_of_other_frames_have_caches_of_their_own(arguments: list[str], tmp_path: Path) -> None:
     space = SPACE + "  features.norm_vars: {choices: [true, false]}\n  features.splice_left: {choices: [1, 2]}\n"
     (tmp_path / "space.yaml").write_text(space)
