@@ -31,6 +31,9 @@ AUDIO_FORMATS = tuple(FORMAT_OPTIONS)
 # What an alignment directory holds besides alignments; copied where it is there.
 MODEL_FILES = ("final.mdl", "tree", "phones.txt", "cmvn_opts", "delta_opts", "splice_opts", "final.mat")
 
+# Tells alignment directories made here from others, which are not replaced: the speeds, one in a line.
+SPEEDS_FILE = "speeds"
+
 # Frames by which an alignment may differ from the audio (Kaldi's length tolerance).
 LENGTH_TOLERANCE = 5
 
@@ -79,7 +82,7 @@ def perturb_data_dir(
 
     Args:
         data_dir: what to copy.
-        out_dir: made, or replaced, when all is written.
+        out_dir: made, or, if it was made here, replaced when all is written.
         speeds: factors, by what to call them ("0.9").
         tally: counts the utterances read and skipped; when too many are, nothing is written.
         channel: which channel of recordings with several.
@@ -93,7 +96,8 @@ def perturb_data_dir(
         DataError: too much unusable audio, or the directory cannot be written.
     """
     written: list[Perturbed] = []
-    with atomic_dir(out_dir, "wav.scp") as folder, ThreadPoolExecutor(num_jobs) as pool:
+    # Data directories of others have a wav.scp, too.
+    with atomic_dir(out_dir, "audio") as folder, ThreadPoolExecutor(num_jobs) as pool:
         # The folder gets its final name at the end: files are written here, but are to be found there.
         here, there = folder / "audio", Path(os.path.abspath(out_dir)) / "audio"
         here.mkdir()
@@ -171,7 +175,7 @@ def perturb_ali_dir(
 
     Args:
         ali_dir: alignments of the utterances that were perturbed, with final.mdl and tree.
-        out_dir: made, or replaced.
+        out_dir: made, or replaced if it was made here.
         written: what `perturb_data_dir` returned.
         framing: frame length, shift and snip_edges of the features; its rate is replaced by the audio's.
         tally: counts alignments written and skipped (no_alignment, length_mismatch).
@@ -205,7 +209,9 @@ def perturb_ali_dir(
             alignment = stretch_labels(alignment, num_frames, item.speed, size, shift)
         stretched.append((item.utt, alignment))
     tally.check()
-    with atomic_dir(out_dir, "ali.*") as folder:
+    with atomic_dir(out_dir, SPEEDS_FILE) as folder:
+        speeds = sorted({float(item.speed) for item in written})
+        (folder / SPEEDS_FILE).write_text("".join(f"{speed:g}\n" for speed in speeds))
         for name in MODEL_FILES:
             if (Path(ali_dir) / name).exists():
                 shutil.copyfile(Path(ali_dir) / name, folder / name)

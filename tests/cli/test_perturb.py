@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,9 @@ def test_three_speeds(tmp_path: Path, data_dir: Path, ali_dir: Path, capfd: pyte
             labels = stretched[f"sp{speed}-{utt}"]
             assert len(labels) == FRAMING.num_frames(len(perturbed))
             assert abs(int(labels[-1]) - len(stretched[utt])) <= 2 and labels[0] <= 2
-    assert {path.name for path in out_ali.iterdir()} == {"ali.1.gz", "ali.2.gz", "num_jobs", "final.mdl", "tree"}
+    copied = {"final.mdl", "tree"}
+    assert {path.name for path in out_ali.iterdir()} == {"ali.1.gz", "ali.2.gz", "num_jobs", "speeds"} | copied
+    assert (out_ali / "speeds").read_text() == "0.9\n1\n1.1\n"
     assert "acoustic perturb: done 3 utterances, skipped 0, wrote 9" in capfd.readouterr().err
 
 
@@ -105,12 +108,13 @@ def test_segments_become_recordings(tmp_path: Path, data_dir: Path) -> None:
 def test_an_earlier_directory_is_replaced_only_by_a_complete_one(tmp_path: Path, data_dir: Path) -> None:
     out = make(tmp_path / "sp")
     (out / "wav.scp").write_text("x")
+    make(out / "audio")
     broken = DataDir.read(data_dir)
     broken.wav[next(iter(broken.wav))] = str(tmp_path / "missing.wav")
     broken.write(tmp_path / "data")
     with pytest.raises(DataError, match=r"missing\.wav"):
         run(["perturb", str(data_dir), str(out)])
-    assert [path.name for path in out.iterdir()] == ["wav.scp"] and (out / "wav.scp").read_text() == "x"
+    assert {path.name for path in out.iterdir()} == {"wav.scp", "audio"} and (out / "wav.scp").read_text() == "x"
 
 
 @pytest.mark.parametrize("audio_format", ["flac", "wav"])
@@ -123,6 +127,19 @@ def test_a_full_disk_is_said_in_a_line(tmp_path: Path, data_dir: Path, audio_for
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not (tmp_path / "sp").exists()
+
+
+def test_only_its_own_folders_are_replaced(tmp_path: Path, data_dir: Path, ali_dir: Path) -> None:
+    """A data directory and alignments of somebody else are no output of it, its inputs least of all."""
+    out, out_ali = tmp_path / "sp", tmp_path / "ali_sp"
+    for _ in range(2):
+        run(["perturb", f"--ali-dir={ali_dir}", f"--out-ali-dir={out_ali}", str(data_dir), str(out)])
+    shutil.copytree(data_dir, tmp_path / "other")
+    with pytest.raises(DataError, match="other: is a folder of another kind"):
+        run(["perturb", str(data_dir), str(tmp_path / "other")])
+    with pytest.raises(DataError, match="ali: is a folder of another kind"):
+        run(["perturb", f"--ali-dir={ali_dir}", f"--out-ali-dir={ali_dir}", str(data_dir), str(out)])
+    assert len(DataDir.read(tmp_path / "other").wav) == 3 and (ali_dir / "final.mdl").exists()
 
 
 def test_alignments_that_do_not_fit(tmp_path: Path, data_dir: Path, ali_dir: Path) -> None:
