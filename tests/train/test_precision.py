@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 import torch
 
 from acoustic.errors import ConfigError
-from acoustic.train.precision import choose_dtype
+from acoustic.train.precision import choose_dtype, set_up_torch
 
 
 @pytest.fixture
@@ -30,3 +31,18 @@ def test_tf32_is_set_so_that_every_way_to_ask_for_it_answers() -> None:
 def test_tf32_is_nothing_that_a_cpu_has() -> None:
     with pytest.raises(ConfigError, match="needs a CUDA device"):
         choose_dtype("tf32", torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("given", "found"), [(None, ":4096:8"), (":16:8", ":16:8")])
+def test_products_on_a_gpu_are_allowed_where_only_reproducible_operations_are(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, found: str
+) -> None:
+    """Versions of torch that check this variable refuse every product without it."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", str(given))
+    if given is None:
+        monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    try:
+        set_up_torch(torch.device("cuda"), None, deterministic=True)
+    finally:
+        torch.set_deterministic_debug_mode("default")
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == found
