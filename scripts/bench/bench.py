@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import corpora
+import published
 import scaling
 import torch
 import verbs
@@ -41,6 +42,7 @@ BENCHES: dict[str, Callable[[Setting], list[Result]]] = {
     **{name: functools.partial(scaling.shapes, name) for name in scaling.SHAPES},
     "scaling_corpus": scaling.corpus,
     "scaling_ranks": scaling.ranks,
+    "published": published.published,
 }
 
 

@@ -34,9 +34,9 @@ def batch_size_of(setting: Setting) -> int:
     return 4096 if setting.on_gpu else 512
 
 
-def make_frontend(base_dim: int = BASE_DIM) -> Frontend:
-    """Splicing alone: eleven frames."""
-    return Frontend(FrontendConfig(cmvn="none", delta_order=0, splice_left=SPLICE, splice_right=SPLICE), base_dim)
+def make_frontend(base_dim: int = BASE_DIM, left: int = SPLICE, right: int = SPLICE) -> Frontend:
+    """Splicing alone: eleven frames, if nothing else is asked for."""
+    return Frontend(FrontendConfig(cmvn="none", delta_order=0, splice_left=left, splice_right=right), base_dim)
 
 
 def make_trainer(

@@ -69,6 +69,25 @@ def test_the_trainer_that_is_measured_is_the_one_that_trains(module, tmp_path: P
     assert not torch.equal(before, trainer.classifier.output.weight)
 
 
+def test_networks_of_the_papers_are_measured_over_an_epoch_or_a_share(
+    module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published, net = module("published"), module("ceilings").Net
+    monkeypatch.setattr(published, "batch_size_of", lambda setting: 2000)
+    monkeypatch.setattr(published, "square_way", lambda dtype, setting: lambda: 1.0)
+    small = {
+        "published_whole": published.Published(net(440, 1, 8, 5), (5, 5), 1.0),
+        "published_zeiler": published.Published(net(1040, 1, 8, 7), (20, 5), 0.5),
+    }
+    monkeypatch.setattr(published, "NETS", small)
+    whole, share = published.published(setting(module("measure"), tmp_path))
+    assert (whole.name, share.name) == ("published_whole_bf16", "published_zeiler_bf16")
+    assert "seconds for 9 updates of 2000" in whole.remarks and "seconds for 4 updates of 2000" in share.remarks
+    assert whole.value == pytest.approx(18000 / whole.remarks["seconds for 9 updates of 2000"])
+    assert [found.against.split(":")[0] for found in share.comparisons] == ["ceiling", "Zeiler et al. 2013"]
+    assert share.comparisons[1].ratio == pytest.approx(share.value * 86_400 / 1.2e9)
+
+
 def test_ranks_are_not_measured_where_there_is_one_gpu(module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They would fail there, and with them the whole bench.py."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
