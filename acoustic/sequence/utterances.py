@@ -12,8 +12,11 @@ from torch import Tensor
 
 from acoustic.data.batches import Store
 from acoustic.data.order import Order, Permutation
-from acoustic.log import Tally
+from acoustic.data.windows import WindowedStore
+from acoustic.log import Tally, get_logger
 from acoustic.sequence.criteria import Criterion, UnusableError
+
+logger = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,11 @@ class UtteranceStore(Store):
             except UnusableError as error:
                 tally.skip(error.reason, utt, error.details)
         tally.check(max_skip_fraction, frames.cache.directory)
+        if isinstance(frames, WindowedStore):
+            logger.warning(
+                "%s frames stay on disk: for each batch every file that has one of its utterances is read, which is "
+                "slow; data.memory_gb says how much memory they may take", what
+            )  # fmt: skip
         self.num_frames = sum(map(self.num_rows, self.usable))
 
     def num_rows(self, utt: Utterance) -> int:

@@ -151,6 +151,16 @@ def test_a_small_run_of_each_experiment(corpus: Path, system: Path, tmp_path: Pa
     assert len(losses) == 2 and losses[1] < losses[0] and (tmp_path / "exp" / "final.pt").exists()
 
 
+def test_frames_on_disk_train_alike_and_are_warned_of(corpus: Path, system: Path, tmp_path: Path) -> None:
+    """They are read anew for every batch: right, but slow, which nobody should have to find out."""
+    for store in ("memory", "windowed"):
+        options = ["criterion=mmi", "optim.learning_rate=1e-3", "schedule.max_epochs=1", f"data.store={store}"]
+        run(["train-sequence", *arguments(corpus, system, tmp_path / store, *options)])
+        told = (tmp_path / store / "train.log").read_text()
+        assert ("training frames stay on disk" in told) == (store == "windowed")
+    assert same_weights(load_bundle(tmp_path / "memory"), load_bundle(tmp_path / "windowed"))
+
+
 def test_accuracies_without_silence_phones_are_warned_of(corpus: Path, system: Path, tmp_path: Path) -> None:
     run(["train-sequence", *arguments(corpus, system, tmp_path / "exp", "criterion=smbr", "schedule.max_epochs=1")])
     assert "WARNING no criterion.silence_phones" in (tmp_path / "exp" / "train.log").read_text()
