@@ -174,8 +174,9 @@ def claim_study_dir(search: Search) -> None:
 
 def run_trial(search: Search, study: Any, compose: Compose, runtime: Sequence[str]) -> str:
     """Ask for a configuration, train it on every fold, tell what it is worth; one line about it."""
-    trial = study.ask()
-    values = search.space.suggest(trial)
+    with fsio.in_turn(search.study_dir):  # or processes that ask at the same moment are given the same values
+        trial = study.ask()
+        values = search.space.suggest(trial)
     losses: list[float] = []
     try:
         with only_warnings():

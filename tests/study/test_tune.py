@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from pathlib import Path
 from typing import Any
@@ -356,6 +357,27 @@ def test_given_up_a_trial_is_never_taken_for_better_than_the_best(
     trials = study_of(tmp_path / "study").trials
     assert trials[5].user_attrs["given_up"] and trials[0].value == 10.0
     assert trials[5].value == pytest.approx(17.0 * 13.0 / 15.0)
+
+
+def test_processes_ask_for_values_one_after_another(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Gaussian process keeps away from what is being tried, if it knows of it."""
+    ask = optuna.study.Study.ask
+    locked = []
+
+    def watched(study: Any) -> Any:
+        with (tmp_path / "study" / ".turn").open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                locked.append(True)
+        return ask(study)
+
+    monkeypatch.setattr(optuna.study.Study, "ask", watched)
+    monkeypatch.setattr(tuning, "run_fold", lambda *_: 1.0)
+    run([*arguments, "--objective=dev_wer", "--graph-dir=graph", "--trials=2"])
+    assert locked == [True, True]
 
 
 def test_after_the_last_fold_nothing_is_given_up(
