@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "acoustic"
 MAX_LINES = 400
 
-# room -> rooms it may import from. What is not a folder is the base room: errors, fsio, log, workers, __init__, __main__.
+# room -> rooms it may import from. What is not a folder is the base room: errors, fsio, log, workers and the like.
 BASE = "base"
 MAY_IMPORT = {
     BASE: set(),
