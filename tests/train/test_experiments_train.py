@@ -14,7 +14,7 @@ from tests.train.runs import metrics
 NAMES = [
     "zeiler2013_relu", "zeiler2013_logistic", "zeiler2013_autoencoder", "gaaf_relu", "gaaf_tanh", "maas2013",
     "dahl2013_relu3k_dropout", "dahl2013_relu3k_dropout_pretrained", "dahl2013_relu2k", "dahl2013_sigmoid2k",
-    "dahl2013_sigmoid2k_pretrained", "maas2014", "swbd_fbank", "digits", "mini",
+    "dahl2013_sigmoid2k_pretrained", "maas2014", "swbd_fbank", "digits", "digits_tuned", "mini",
 ]  # fmt: skip
 ASYNCHRONOUS = ["zeiler2013_async_sgd", "zeiler2013_async_adagrad", "zeiler2013_async_momentum"]
 TINY = [
