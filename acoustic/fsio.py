@@ -174,6 +174,15 @@ def _remove_free(folder: Path, prefix: str) -> None:
                 item.unlink()
 
 
+def _open_lock(path: Path) -> int:
+    """A descriptor of a file to lock; it and its folder are made if missing."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise write_failed(path, error) from error
+
+
 @contextlib.contextmanager
 def sole_owner(folder: str | Path) -> Iterator[None]:
     """Keep other processes that ask the same out of `folder` (made if missing) for the length of the block.
@@ -184,11 +193,7 @@ def sole_owner(folder: str | Path) -> Iterator[None]:
         DataError: another process is in it, or it cannot be made.
     """
     path = Path(folder) / ".lock"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise write_failed(path, error) from error
+    fd = _open_lock(path)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -211,12 +216,7 @@ def in_turn(folder: str | Path) -> Iterator[None]:
     Raises:
         DataError: it cannot be made.
     """
-    path = Path(folder) / ".turn"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise write_failed(path, error) from error
+    fd = _open_lock(Path(folder) / ".turn")
     try:
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(fd, fcntl.LOCK_EX)
