@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 
 import torch
@@ -46,18 +46,6 @@ NETS = {
 }
 
 
-@dataclass
-class Busy:
-    """How busy the device was, look by look, each between 0 and 1."""
-
-    shares: list[float] = field(default_factory=list)
-
-    @property
-    def idle_percent(self) -> float:
-        """Of the time; NaN if the device does not say."""
-        return 100 * (1 - sum(self.shares) / len(self.shares)) if self.shares else float("nan")
-
-
 def published(setting: Setting) -> list[Result]:
     """Each network in each precision, by the loop of `acoustic train`, its data path included."""
     hours = (HOURS / 50 if setting.quick else HOURS) if setting.on_gpu else 0.05
@@ -92,7 +80,7 @@ def measure(name: str, found: Published, dtype: torch.dtype, store: Store, peak:
         rates[way] = few * batch_size / run(trainer, store, batch_size, few, setting)
         if rates[way] == max(rates.values()):
             fastest = trainer
-    with watched(setting) as busy:
+    with watched(setting) as busy_shares:
         seconds = run(fastest, store, batch_size, num_steps, setting)
     value = num_steps * batch_size / seconds
     ceiling = 1e9 * peak * batch_size / num_operations(found.net.training_products(batch_size))
@@ -102,9 +90,10 @@ def measure(name: str, found: Published, dtype: torch.dtype, store: Store, peak:
     remarks = {
         f"seconds for {num_steps} updates of {batch_size}": seconds,
         f"seconds for {HOURS} hours at this rate": HOURS * 360_000 / value,
-        "per cent of the time the device was idle": busy.idle_percent,
         **{f"frames/s of {few} updates {way}": rate for way, rate in rates.items()},
     }
+    if busy_shares:  # the device says so, and it took more than a second
+        remarks["per cent of the time the device was idle"] = 100 * (1 - sum(busy_shares) / len(busy_shares))
     return Result(name, value, "frames/s", comparisons, remarks)
 
 
@@ -119,21 +108,22 @@ def run(trainer: Trainer, store: Store, batch_size: int, num_steps: int, setting
 
 
 @contextmanager
-def watched(setting: Setting) -> Iterator[Busy]:
-    """Look every second how busy the device is; the first look, which tells of the time before, does not count."""
-    busy, ended, utilisation = Busy(), threading.Event(), make_utilisation(setting.device)
+def watched(setting: Setting) -> Iterator[list[float]]:
+    """Look every second how busy the device is, between 0 and 1; the first look, at the time before, does not count."""
+    shares: list[float] = []
+    ended, utilisation = threading.Event(), make_utilisation(setting.device)
 
     def look() -> None:
         utilisation.look()
         while not ended.wait(1.0):
             share = utilisation.look()
             if share is not None:
-                busy.shares.append(share)
+                shares.append(share)
 
     thread = threading.Thread(target=look)
     thread.start()
     try:
-        yield busy
+        yield shares
     finally:
         ended.set()
         thread.join()
