@@ -19,7 +19,7 @@ from acoustic.data.cache import FramesCache
 from acoustic.data.join import JoinOptions, Source, hold_out, source_list
 from acoustic.data.moments import input_moments, lda_stats
 from acoustic.data.windows import open_store
-from acoustic.errors import ConfigError, DataError, TrainingError
+from acoustic.errors import ConfigError, DataError
 from acoustic.features.fbank import Fbank, FbankOptions
 from acoustic.features.frontend import Frontend
 from acoustic.nn.bundle import Bundle
@@ -191,14 +191,16 @@ def spared_from_collection() -> Iterator[None]:
 def lack_of_memory_told() -> Iterator[None]:
     """Turn a GPU's running out of memory within the block into an error that says what to do about it.
 
+    Not a TrainingError, which searches and claims take for a network that diverged.
+
     Raises:
-        TrainingError: it did.
+        ConfigError: it did.
     """
     try:
         yield
     except torch.OutOfMemoryError as error:
         problem = str(error).partition(" Including")[0].rstrip(".")
-        raise TrainingError(
+        raise ConfigError(
             f"{problem}: lower data.batch_size (data.eval_batch_size if it was evaluating), or data.memory_gb, "
             "which keeps frames there"
         ) from error

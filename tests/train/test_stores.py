@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from acoustic.data import windows
-from acoustic.errors import ConfigError, TrainingError
+from acoustic.errors import ConfigError
 from acoustic.train.loop import Trainer
 from tests.train.runs import metrics, same_weights, small_config, train_broken_off, train_small
 
@@ -45,7 +45,7 @@ def test_a_gpu_that_runs_out_of_memory_is_an_error_of_one_line(
         )
 
     monkeypatch.setattr(Trainer, "update", update)
-    with pytest.raises(TrainingError, match=r"90\.00 GiB.* 70\.00 GiB is free: lower data\.batch_size") as raised:
+    with pytest.raises(ConfigError, match=r"90\.00 GiB.* 70\.00 GiB is free: lower data\.batch_size") as raised:
         train_small(corpus, tmp_path / "exp")
     assert "Including" not in str(raised.value)
 
