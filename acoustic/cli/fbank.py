@@ -13,6 +13,7 @@ import torch
 
 from acoustic import log
 from acoustic.cli.options import add_dataclass_options, dataclass_from_args
+from acoustic.decode.jobs import num_cores
 from acoustic.errors import ConfigError
 from acoustic.features.audio import Utterance, utterances_of_dir, utterances_of_table
 from acoustic.features.extract import extract
@@ -43,11 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--write-utt2dur", help="wspecifier of the durations, in seconds")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, ...; auto: cuda when there is one (default: cpu)")
-
-
-def num_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def run(args: argparse.Namespace) -> None:

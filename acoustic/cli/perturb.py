@@ -11,8 +11,9 @@ from fractions import Fraction
 import torch
 
 from acoustic import log
-from acoustic.cli.fbank import num_cores, speed_line
+from acoustic.cli.fbank import speed_line
 from acoustic.cli.options import parse_bool
+from acoustic.decode.jobs import num_cores
 from acoustic.errors import ConfigError
 from acoustic.features.fbank import FbankOptions
 from acoustic.features.perturb import parse_speed

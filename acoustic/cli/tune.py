@@ -15,8 +15,8 @@ from acoustic.errors import ConfigError
 from acoustic.log import get_logger
 from acoustic.study.cell import device_of
 from acoustic.study.space import Space
-from acoustic.study.tune import OBJECTIVES, Search, tune
-from acoustic.study.tune_report import best_values, ended, write_report
+from acoustic.study.tune import OBJECTIVES, Search, ended, tune
+from acoustic.study.tune_report import best_values, write_report
 from acoustic.train.config import TrainConfig
 
 HELP = "search hyperparameters by Bayesian optimisation (hydra overrides as of train)"

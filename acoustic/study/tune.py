@@ -134,7 +134,7 @@ def tune(search: Search, compose: Compose, num_trials: int, num_jobs: int, devic
             logger.warning("the configuration that was set by hand is outside the search space, and is not tried")
         elif not study.trials:
             study.enqueue_trial(start, user_attrs=HAND_SET)
-        ended = study.get_trials(states=(states.COMPLETE,))
+        num_ended = len(ended(study))
 
         def prepare_one(fold: str) -> None:
             with only_warnings():
@@ -147,8 +147,8 @@ def tune(search: Search, compose: Compose, num_trials: int, num_jobs: int, devic
 
         for _ in in_processes(prepare_one, search.folds, num_jobs):
             pass
-        with contextlib.closing(in_processes(run_one, range(len(ended), num_trials), num_jobs)) as done:
-            for number, line in enumerate(done, len(ended) + 1):
+        with contextlib.closing(in_processes(run_one, range(num_ended, num_trials), num_jobs)) as done:
+            for number, line in enumerate(done, num_ended + 1):
                 logger.info("%d of %d: %s", number, num_trials, line)
         return open_study(search)
 
@@ -204,10 +204,14 @@ def run_trial(search: Search, study: Any, compose: Compose, runtime: Sequence[st
     return f"trial {trial.number}: {search.objective} {value:.4f}"
 
 
+def ended(study: Any) -> list[Any]:
+    """The trials that ended or were given up; those that were cut off were begun again under other numbers."""
+    return list(study.get_trials(deepcopy=False, states=(optuna().trial.TrialState.COMPLETE,)))
+
+
 def finished(study: Any) -> list[Any]:
     """The trials that ended on all folds and did not diverge, best first."""
-    trials = study.get_trials(deepcopy=False, states=(optuna().trial.TrialState.COMPLETE,))
-    kept = (trial for trial in trials if "diverged" not in trial.user_attrs and GIVEN_UP not in trial.user_attrs)
+    kept = (trial for trial in ended(study) if "diverged" not in trial.user_attrs and GIVEN_UP not in trial.user_attrs)
     return sorted(kept, key=lambda trial: trial.value)
 
 

@@ -14,7 +14,7 @@ from acoustic import fsio
 from acoustic.analysis.figures.panel import MUTED, colour_of, draw
 from acoustic.errors import ConfigError
 from acoustic.study.extra import optuna
-from acoustic.study.tune import GIVEN_UP, Search, finished
+from acoustic.study.tune import GIVEN_UP, Search, ended, finished
 from acoustic.train.config import TrainConfig
 
 # What of a configuration decides the network; the rest says where data are and how to compute.
@@ -44,11 +44,6 @@ def write_report(search: Search, study: Any, best: TrainConfig, to_yaml: Callabl
         file.write(panel.png)
     fsio.write_text(folder / "report.md", "\n".join(report_lines(search, study)))
     return path
-
-
-def ended(study: Any) -> list[Any]:
-    """The trials that ended or were given up; those that were cut off were begun again under other numbers."""
-    return list(study.get_trials(states=(optuna().trial.TrialState.COMPLETE,)))
 
 
 def best_values(study: Any) -> dict[str, Any]:
