@@ -15,7 +15,14 @@ fi
   echo "$0: Python 3.11 or newer is needed; set PYTHON=... to one" >&2
   exit 2
 }
-[ -x .venv/bin/python ] || "$python" -m venv .venv
+if [ ! -x .venv/bin/python ]; then
+  free_mb=$(($(df -Pk . | awk 'NR == 2 { print $4 }') / 1024))
+  if [ "$free_mb" -lt 9000 ]; then # 6 GB, and the packages themselves while they are unpacked
+    echo "$0: $PWD has $free_mb MB free; the environment needs 9000: free some, or clone onto another disk" >&2
+    exit 2
+  fi
+  "$python" -m venv .venv
+fi
 echo "installing acoustic[$extra] into .venv (PyTorch with CUDA is about 5 GB)" >&2
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$extra]"
 echo "$wanted" > "$stamp"
