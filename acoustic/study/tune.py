@@ -1,8 +1,8 @@
 """Bayesian optimisation of hyperparameters: Snoek et al. 2012, as Dahl, Sainath & Hinton 2013 used it.
 
 A Gaussian process with expected improvement proposes configurations (optuna's GPSampler, asked and told); a training
-that diverges violates a constraint, which a process of its own models. Everything is in a journal on the disk, so that
-a search goes on where it was broken off, and several processes take part in it.
+that diverges or is impossible violates a constraint, which a process of its own models. Everything is in a journal on
+the disk, so that a search goes on where it was broken off, and several processes take part in it.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ logger = log.get_logger(__name__)
 NUM_RANDOM = 10  # trials, ended or given up, before the Gaussian process has enough to go by
 FOLD_STEPS = 10_000  # more than a training has intervals, so that each fold's are compared with themselves
 CONSTRAINT = "diverged"
+FAILURES = ("diverged", "impossible")  # marks of trials without a value of their own; they hold the reason
+MAX_IMPOSSIBLE = 3  # trials, and no other: then it is not their values that are at fault
 GIVEN_UP = "given_up"  # mark of a trial whose value is an estimate
 HAND_SET = {"hand_set": True}  # mark of the trial of the hand-set configuration
 OBJECTIVES = ("dev_loss", "dev_wer")
@@ -190,13 +192,19 @@ def run_trial(search: Search, study: Any, compose: Compose, runtime: Sequence[st
         trial.set_constraint(CONSTRAINT, -1.0)
         study.tell(trial, expected_end(study, trial.number))
         return f"trial {trial.number} given up after {len(losses)} of {len(search.folds)} folds"
-    except TrainingError as error:
-        trial.set_user_attr("diverged", str(error))
+    except (TrainingError, ConfigError) as error:
+        # What the hand-set configuration cannot do is the fault of what all trials share, and begun again with it.
+        if isinstance(error, ConfigError) and trial.user_attrs.get("hand_set"):
+            raise
+        mark = FAILURES[isinstance(error, ConfigError)]
+        trial.set_user_attr(mark, str(error))
         trial.set_constraint(CONSTRAINT, 1.0)
         # The constraint keeps proposals away. What is worse than all others by far would only blur what these tell.
-        worst = max((other.value for other in finished(study)), default=nothing_learnt(search, compose, values))
+        worst = max((other.value for other in finished(study)), default=nothing_learnt(search, compose))
         study.tell(trial, worst)
-        return f"trial {trial.number} diverged in fold {search.folds[len(losses)]}"
+        if mark == "impossible" and only_impossible(study):
+            raise
+        return f"trial {trial.number} {mark} in fold {search.folds[len(losses)]}: {error}"
     trial.set_constraint(CONSTRAINT, -1.0)
     trial.set_user_attr("folds", losses)
     value = sum(losses) / len(losses)
@@ -210,9 +218,16 @@ def ended(study: Any) -> list[Any]:
 
 
 def finished(study: Any) -> list[Any]:
-    """The trials that ended on all folds and did not diverge, best first."""
-    kept = (trial for trial in ended(study) if "diverged" not in trial.user_attrs and GIVEN_UP not in trial.user_attrs)
+    """The trials that ended on all folds with a value of their own, best first."""
+    kept = (trial for trial in ended(study) if not {*FAILURES, GIVEN_UP} & set(trial.user_attrs))
     return sorted(kept, key=lambda trial: trial.value)
+
+
+def only_impossible(study: Any) -> bool:
+    """Whether every trial met a ConfigError, and it was more than one or two; none is going on that may do better."""
+    states = optuna().trial.TrialState
+    trials = study.get_trials(deepcopy=False, states=(states.COMPLETE, states.RUNNING))
+    return len(trials) >= MAX_IMPOSSIBLE and all("impossible" in trial.user_attrs for trial in trials)
 
 
 def expected_end(study: Any, number: int) -> float:
@@ -227,11 +242,11 @@ def expected_end(study: Any, number: int) -> float:
     return value * statistics.median([end / then for end, then in there if then] or [1.0])
 
 
-def nothing_learnt(search: Search, compose: Compose, values: dict[str, Any]) -> float:
+def nothing_learnt(search: Search, compose: Compose) -> float:
     """The objective of a network that knows nothing."""
     if search.objective == "dev_wer":
         return 100.0
-    config = search.config(compose, values, search.folds[0], ["exp_dir=diverged"])
+    config = search.config(compose, None, search.folds[0], ["exp_dir=diverged"])
     return math.log(read_model(config.train.ali_dir[0]).num_pdfs)
 
 
@@ -249,6 +264,7 @@ def run_fold(
     Raises:
         PrunedError: not worth going on.
         TrainingError: it diverged.
+        ConfigError: the values go together with each other, or with the machine, in no way.
     """
     exp_dir = search.study_dir / "trials" / f"{trial.number:04d}" / fold
     config = search.config(compose, values, fold, [*runtime, f"exp_dir='{exp_dir}'"])

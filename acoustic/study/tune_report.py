@@ -14,7 +14,7 @@ from acoustic import fsio
 from acoustic.analysis.figures.panel import MUTED, colour_of, draw
 from acoustic.errors import ConfigError
 from acoustic.study.extra import optuna
-from acoustic.study.tune import GIVEN_UP, Search, ended, finished
+from acoustic.study.tune import FAILURES, GIVEN_UP, Search, ended, finished
 from acoustic.train.config import TrainConfig
 
 # What of a configuration decides the network; the rest says where data are and how to compute.
@@ -54,7 +54,10 @@ def best_values(study: Any) -> dict[str, Any]:
     """
     trials = finished(study)
     if not trials:
-        raise ConfigError("no trial ended well: widen the ranges downwards, or look at train.log of the trials")
+        reason = "".join(f" ({line})" for line in failures(study)[:1])
+        raise ConfigError(
+            f"no trial ended well{reason}: widen the ranges downwards, or look at train.log of the trials"
+        )
     return dict(trials[0].params)
 
 
@@ -84,14 +87,15 @@ def report_lines(search: Search, study: Any) -> list[str]:
     """report.md."""
     trials = ended(study)
     num_given_up = sum(GIVEN_UP in trial.user_attrs for trial in trials)
-    num_diverged = sum("diverged" in trial.user_attrs for trial in trials)
+    num_failed = [sum(mark in trial.user_attrs for trial in trials) for mark in FAILURES]
+    failed = "".join(f", {count} {mark}" for count, mark in zip(num_failed, FAILURES, strict=True))
     best, by_hand = finished(study)[0], hand_set(study)
     names = [parameter.name for parameter in search.space.parameters]
     gain = f"; set by hand: {by_hand.value:.4f} ({100 * (best.value / by_hand.value - 1):+.1f} %)" if by_hand else ""
     lines = [
         "# Search for hyperparameters",
         "",
-        f"{len(trials)} trials: {len(finished(study))} ended, {num_given_up} given up early, {num_diverged} diverged. "
+        f"{len(trials)} trials: {len(finished(study))} ended, {num_given_up} given up early{failed}. "
         f"Objective: {search.objective}, mean over {', '.join(search.folds)}.",
         "",
         f"Best: trial {best.number}, {best.value:.4f}{gain}.",
@@ -104,6 +108,8 @@ def report_lines(search: Search, study: Any) -> list[str]:
     for trial in finished(study)[:NUM_BEST]:
         cells = [shown(parameter.option(trial.params[parameter.name])) for parameter in search.space.parameters]
         lines.append(f"| {trial.number} | {trial.value:.4f} | " + " | ".join(cells) + " |")
+    if reasons := failures(study):
+        lines += ["", "## Trials that failed", "", *(f"- {reason}" for reason in reasons)]
     lines += ["", "## Importance", ""]
     found = importance(study)
     if not found:
@@ -111,6 +117,12 @@ def report_lines(search: Search, study: Any) -> list[str]:
     lines += ["PED-ANOVA (Watanabe et al. 2023): by how much the better trials prefer some values.", ""]
     lines += ["| parameter | importance |", "|---|---|"]
     return [*lines, *(f"| {name} | {share:.3f} |" for name, share in found.items()), ""]
+
+
+def failures(study: Any) -> list[str]:
+    """Each trial that diverged or was impossible, and why."""
+    marked = ((trial, mark) for trial in ended(study) for mark in FAILURES if mark in trial.user_attrs)
+    return [f"trial {trial.number} {mark}: {trial.user_attrs[mark]}" for trial, mark in marked]
 
 
 def shown(value: Any) -> str:

@@ -283,6 +283,25 @@ def test_rates_are_those_with_the_lowest_dev_loss(tmp_path: Path, monkeypatch: p
     assert kept.rates == scale.rates
 
 
+@pytest.mark.parametrize(("num_diverged", "chosen"), [(1, 1.0), (2, 0.3), (3, 0.3)])
+def test_a_rate_that_diverged_is_not_chosen_though_others_learn_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_diverged: int, chosen: float
+) -> None:
+    """What diverged stands as a guess, whose loss may be lower than what a network comes to that learns nothing."""
+    scale = replace(read_scale("quick"), rate_factors=[0.3, 1.0, 3.0])
+    losses = dict(zip((0.3, 1.0, 3.0), (4.9, 4.8, 4.7), strict=True))
+    broken = {factor for factor, _ in list(losses.items())[-num_diverged:]}
+
+    def made_up(cell: Cell, tried: Scale, *_: object, **how: object) -> Result:
+        factor = round(tried.rates["relu"] / scale.rates["relu"], 3)
+        return Result("x", dev_loss=4.6 if factor in broken else losses[factor], diverged="nan" * (factor in broken))
+
+    monkeypatch.setattr(rates_module, "run_cell", made_up)
+    fold = Fold("fold1", tmp_path, tmp_path, tmp_path, tmp_path)
+    found = rates_module.choose_rates(fold, tmp_path, scale, ["leaky_relu-2"], compose_train_config, 1, "cpu")
+    assert found.rates["relu"] == pytest.approx(chosen * scale.rates["relu"])
+
+
 def test_unknown_names_are_refused(experiment: Path, tmp_path: Path) -> None:
     for option in ("--claims=nonsense", "--size=nonsense", "--folds=9", "--folds=1,1", "--seeds=x", "--seeds=2,2"):
         with pytest.raises(ConfigError, match=option.split("=")[0]):

@@ -295,6 +295,53 @@ def test_divergence_is_a_violated_constraint_and_never_the_best(
     assert "1 diverged" in (tmp_path / "study" / "report.md").read_text()
 
 
+def test_a_trial_whose_values_do_not_go_together_is_a_failed_one(arguments: list[str], tmp_path: Path) -> None:
+    """optim.momentum=1 is refused; the search goes on, and says why."""
+    (tmp_path / "space.yaml").write_text(SPACE.replace("high: 0.95", "high: 1.0"))
+    run([*arguments, "--trials=1"])
+    study = study_of(tmp_path / "study")
+    study.enqueue_trial({"optim.learning_rate": 0.05, "optim.momentum": 1.0})
+    run([*arguments, "--trials=3"])
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 3
+    failed = study.trials[1]
+    assert "momentum" in failed.user_attrs["impossible"] and failed.value == study.trials[0].value
+    assert not (tmp_path / "study" / "trials" / "0001").exists()
+    report = (tmp_path / "study" / "report.md").read_text()
+    assert "3 trials: 2 ended, 0 given up early, 0 diverged, 1 impossible." in report
+    assert f"- trial 1 impossible: {failed.user_attrs['impossible']}" in report
+    assert study.best_trial.number != 1
+
+
+@pytest.mark.parametrize(("learning_rate", "num_tried"), [(0.02, 1), (0.5, 3)])
+def test_what_no_trial_can_do_ends_the_search(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, learning_rate: float, num_tried: int
+) -> None:
+    """The hand-set trial tells at once; where it is outside the space, some others do."""
+    asked = []
+
+    def without_device(search: Search, trial: Any, *_: Any) -> float:
+        asked.append(trial.number)
+        raise ConfigError("runtime.device=cuda: this machine has no GPU")
+
+    monkeypatch.setattr(tuning, "run_fold", without_device)
+    by_words = [*arguments, f"optim.learning_rate={learning_rate}", "--objective=dev_wer", "--graph-dir=graph"]
+    with pytest.raises(ConfigError, match="no GPU"):
+        run([*by_words, "--trials=9"])
+    assert asked == list(range(num_tried))
+    monkeypatch.setattr(tuning, "run_fold", lambda *_: 1.0)
+    run([*by_words, "--trials=9"])
+    assert f"{9 - num_tried + (num_tried == 1)} ended" in (tmp_path / "study" / "report.md").read_text()
+
+
+def test_if_every_trial_failed_the_reason_is_told(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverged(*_: Any) -> float:
+        raise tuning.TrainingError("dev loss rose")
+
+    monkeypatch.setattr(tuning, "run_fold", diverged)
+    with pytest.raises(ConfigError, match=r"no trial ended well \(trial 0 diverged: dev loss rose\)"):
+        run([*arguments, "--trials=2"])
+
+
 def test_trials_worse_than_the_median_are_given_up(arguments: list[str], tmp_path: Path) -> None:
     run([*arguments, "--trials=5"])
     study = study_of(tmp_path / "study")
