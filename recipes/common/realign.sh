@@ -9,8 +9,10 @@
 reference_ali=   # alignments to compare those of each round with, into reference.SET
 early_options=() # hydra overrides of all networks but the last
 # Hydra overrides of training that goes on from the network that aligned; if empty, or if that was an early one, training
-# begins anew.
+# begins anew. What they set is theirs: the user's overrides of the same options are for the first network, and so are
+# those of the learning rate, of which rounds take the part further_rate (of the rate in $exp/dnn/config.yaml).
 further_options=()
+further_rate=1
 
 # number_stages: the last stage, unless the user said another: 11, with realignment two for each round and one more, with
 # sequence training three more.
@@ -104,23 +106,39 @@ compare_with_reference() {
 train_round() {
   (
     need_files "$1/ali/final.mdl"
-    exp=$1 stage=6 stop_stage=11 dev_ali_dir=
     if [ ${#further_options[@]} -gt 0 ] && [ ${#early_options[@]} -eq 0 ]; then
-      need_files "$2/dnn/final.pt"
+      need_files "$2/dnn/final.pt" "$exp/dnn/config.yaml"
       go_on_from "$2/dnn"
     fi
+    exp=$1 stage=6 stop_stage=11 dev_ali_dir=
     run_common_stages
   ) | sed 's/^/  /'
 }
 
-# go_on_from NETWORK: let training begin with this network, whose front end is taken.
+# go_on_from NETWORK: let training begin with this network, whose front end is taken, at a part of the first one's rate.
 go_on_from() {
-  local override kept=()
-  network_options+=("init_from='$1'" "${further_options[@]}")
+  local rate override name further kept=()
+  rate=$(further_learning_rate)
+  further=("optim.learning_rate=$rate" "${further_options[@]}")
+  network_options+=("init_from='$1'" "${further[@]}")
   for override in "${overrides[@]}"; do
-    [[ $override == *features.* ]] || kept+=("$override")
+    name=${override%%=*}
+    name=${name#"${name%%[!+~]*}"}
+    case "$name" in
+      features | features.* | pretrain | pretrain.* | init_from) continue ;;
+    esac
+    [[ " ${further[*]%%=*} " == *" $name "* ]] || kept+=("$override")
   done
   overrides=("${kept[@]}")
+}
+
+# further_learning_rate: print the learning rate of training that goes on.
+further_learning_rate() {
+  awk -v part="$further_rate" '
+    /^[^ ]/ { section = $1 }
+    section == "optim:" && $1 == "learning_rate:" { printf "%g\n", part * $2; found = 1 }
+    END { exit !found }
+  ' "$exp/dnn/config.yaml" || die "$exp/dnn/config.yaml tells no learning rate"
 }
 
 # choose_round: write $exp/realignment, a line `folder dev-%WER test-%WER` for each network, and make $exp/best a link to

@@ -14,8 +14,9 @@
 #   --stop-stage M        last stage to run (default: all)
 #   --speeds 0.9,1.1      train on copies at these speeds too; none: do not (default: 0.9,1.1)
 #   --decoder WHICH       kaldi, acoustic, or auto: Kaldi's programs if they are on PATH (default: auto)
-#   --realign N           rounds in which the network aligns its data anew and is trained further on that; after a flat
-#                         start another one is (default: 0)
+#   --realign N           rounds in which the network aligns its data anew and is trained further on that, for two
+#                         epochs at three tenths of the rate, whatever schedule.max_epochs and optim.learning_rate say
+#                         of the first training; after a flat start another one is trained (default: 0)
 #   --from-scratch        take the experiment's wav, text, lexicon and grammar alone: first alignments and tree are made
 #                         here; its alignments, if there, are only compared with
 #   --flat-start-on SETS  with --from-scratch: what is aligned. all: every string of the experiment, those of the test
@@ -73,7 +74,7 @@ decoder=$(choose_decoder "$decoder")
 model_dir=$kaldi_dir/exp/tri1 ali_dir=$kaldi_dir/exp/tri1_ali graph_dir=$kaldi_dir/exp/tri1/graph
 align_lang=$kaldi_dir/data/lang_test fbank_conf=$here/conf/fbank.conf experiment=digits
 tune_options=()
-further_options=(schedule.max_epochs=2 optim.learning_rate=0.03)
+further_options=(schedule.max_epochs=2) further_rate=0.3
 [ -z "$from_scratch" ] || [ ! -e "$ali_dir/final.mdl" ] || reference_ali=$ali_dir
 flat_start_leaves=130
 choose_flat_start "$from_scratch"
