@@ -174,6 +174,20 @@ def is_reordered(model: TransitionModel, alignment: IntArray) -> bool:
     return len(alignment) > 0 and bool(loop[-1]) and not bool(loop[0])
 
 
+def reordered(model: TransitionModel, alignment: IntArray) -> IntArray:
+    """An alignment whose self-loops stand before the arc that leaves their state, with them behind it.
+
+    Args:
+        model: the model of the alignment.
+        alignment: int32 [num_frames], of whole phones and not reordered yet (ChangeReorderingOfAlignment).
+    """
+    ends = np.flatnonzero(~model.is_self_loop[alignment])
+    begins = np.append(0, ends[:-1] + 1)[: len(ends)]
+    changed = alignment.copy()
+    changed[begins], changed[ends] = alignment[ends], alignment[begins]
+    return changed
+
+
 def split_to_phones(
     model: TransitionModel, utt: str, alignment: IntArray, reordered: bool | None = None
 ) -> list[tuple[int, IntArray]]:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acoustic.errors import DataError
-from acoustic.kaldi.alignments import split_to_phones
+from acoustic.kaldi.alignments import is_reordered, reordered, split_to_phones
 from acoustic.kaldi.topology import NO_PDF, Topology
 from acoustic.kaldi.transitions import TransitionModel
 from acoustic.kaldi.tree import DecisionTree
@@ -14,7 +14,10 @@ from acoustic.states.tree_stats import phone_windows
 
 
 class AlignmentConverter:
-    """Converts alignments, phone by phone in the contexts of the new tree; frames stay where they are.
+    """Converts alignments, phone by phone in the contexts of the new tree; phones stay where they are.
+
+    Self-loops come behind the arc that leaves their state, as in all graphs of ours, even where they came before it (as
+    Kaldi's convert-ali does, unless told --reorder=false).
 
     Args:
         old: model of the alignments.
@@ -45,7 +48,7 @@ class AlignmentConverter:
             new_id = {old_id: self._converted(window, old_id) for old_id in np.unique(ids).tolist()}
             converted[begin : begin + len(ids)] = [new_id[old_id] for old_id in ids.tolist()]
             begin += len(ids)
-        return converted
+        return converted if is_reordered(self._old, alignment) else reordered(self._new, converted)
 
     def _converted(self, window: list[int], transition_id: int) -> int:
         """One transition_id in a window of phones."""

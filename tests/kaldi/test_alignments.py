@@ -199,6 +199,17 @@ def test_split_to_phones_knows_both_orders(reordered: bool) -> None:
     assert ali.split_to_phones(model, "utt", alignment, reordered)[2][1].tolist() == parts[2]
 
 
+def test_self_loops_are_put_behind_the_arcs_that_leave_their_states() -> None:
+    model = monophone()
+    phones = [(6, [0, 2, 3]), (6, [1, 0, 0]), (81, [0, 0, 4])]
+    before, behind = (
+        np.concatenate([phone_path(model, phone, loops, order) for phone, loops in phones]).astype(np.int32)
+        for order in (False, True)
+    )
+    np.testing.assert_array_equal(ali.reordered(model, before), behind)
+    assert len(ali.reordered(model, np.zeros(0, dtype=np.int32))) == 0
+
+
 def test_split_to_phones_without_frames() -> None:
     assert ali.split_to_phones(monophone(), "utt", np.zeros(0, dtype=np.int32)) == []
 
