@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from acoustic.decode.compare import Comparison, PhoneChanges
+from acoustic.decode.compare import Comparison, PhoneChanges, check_phone_ids, phones_with_other_hmms
 from acoustic.errors import ConfigError, DataError
 from acoustic.kaldi.alignments import read_alignments, read_model
 from acoustic.kaldi.datadir import DataDir
 from acoustic.kaldi.symbols import SymbolTable
+from acoustic.kaldi.transitions import TransitionModel
 from acoustic.log import Tally, get_logger
 
 HELP = "how far two alignments of the same data differ: frames moved, by phone; boundaries"
@@ -33,7 +34,9 @@ def run(args: argparse.Namespace) -> None:
     """Compare and print."""
     if not args.frame_shift > 0.0 or not args.tolerance >= 0.0:
         raise ConfigError("--frame-shift must be positive and --tolerance not negative")
-    comparison = Comparison(read_model(args.first), read_model(args.second))
+    models = read_model(args.first), read_model(args.second)
+    names = phone_names(args, *models)
+    comparison = Comparison(*models)
     wanted = set(DataDir.read(args.data_dir).utterances) if args.data_dir else None
     second = dict(read_alignments(args.second))
     tally = Tally()
@@ -50,9 +53,28 @@ def run(args: argparse.Namespace) -> None:
             continue
         tally.done()
     tally.check(args.max_skip_fraction)
-    names = SymbolTable.read(Path(args.lang_dir) / "phones.txt").symbol_of if args.lang_dir else {}
     print("\n".join(report(comparison, names, args.frame_shift, args.tolerance)))
     logger.info(tally.summary())
+
+
+def phone_names(args: argparse.Namespace, first: TransitionModel, second: TransitionModel) -> dict[int, str]:
+    """The name of each phone id, empty without --lang-dir.
+
+    The phones.txt that alignment directories of Kaldi's hold must agree with each other and with that of --lang-dir. If
+    one has none, HMMs that differ are a hint that the phones have other ids, which is told.
+
+    Raises:
+        DataError: an id stands for two phones.
+    """
+    of_alignments = [Path(folder) / "phones.txt" for folder in (args.first, args.second)]
+    of_lang = [Path(args.lang_dir) / "phones.txt"] if args.lang_dir else []
+    tables = {path: SymbolTable.read(path) for path in of_lang + [path for path in of_alignments if path.exists()]}
+    check_phone_ids(tables)
+    other = phones_with_other_hmms(first, second)
+    if other and not set(of_alignments) <= tables.keys():
+        shown = " ".join(map(str, other[:5])) + " ..." * (len(other) > 5)
+        logger.warning("the two models have other HMMs for phones %s: are their ids of one lang directory?", shown)
+    return tables[of_lang[0]].symbol_of if of_lang else {}
 
 
 def report(comparison: Comparison, names: dict[int, str], frame_shift: float, tolerance: float) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from acoustic.decode.times import Interval
 from acoustic.errors import DataError
 from acoustic.kaldi.alignments import read_alignments, split_to_phones, to_phones, write_alignments
 from acoustic.kaldi.tables import read_table
-from acoustic.kaldi.transitions import TransitionModel
+from acoustic.kaldi.topology import Topology
+from acoustic.kaldi.transitions import TransitionModel, write_model
+from acoustic.kaldi.tree import DecisionTree
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 LANG = GOLDEN / "graph" / "lang"
@@ -86,3 +89,34 @@ def test_utterances_of_one_alignment_only_are_counted(tmp_path, tri1):
     with pytest.raises(DataError, match=r"3 of 6 utterances skipped.*not_in_second"):
         run(["compare-ali", str(tri1), str(few)])
     run(["compare-ali", str(few), str(tri1)])
+
+
+def test_phones_with_other_ids_are_told(tmp_path, tri1, capsys):
+    table = (LANG / "phones.txt").read_text()
+    other = make_ali_dir(tmp_path / "other", "tri1")
+    (tri1 / "phones.txt").write_text(table)
+    (other / "phones.txt").write_text(table.replace("#0 ", "#zero "))
+    run(["compare-ali", f"--lang-dir={LANG}", str(tri1), str(other)])
+    (other / "phones.txt").write_text(table.replace("\nS_B ", "\nNEW_B "))
+    with pytest.raises(
+        DataError, match=r"other/phones.txt: .* is .* here, .* in .*phones.txt; compare within one lang"
+    ):
+        run(["compare-ali", str(tri1), str(other)])
+    with pytest.raises(DataError, match=r"is (NEW_B here, S_B|S_B here, NEW_B) in"):
+        run(["compare-ali", f"--lang-dir={LANG}", str(other), str(other)])
+
+
+def test_models_with_other_hmms_are_told(tmp_path, tri1, caplog):
+    """Where a phones.txt is missing they are the only hint that phones may have other ids."""
+    topology = Topology.read(LANG / "topo")
+    more = replace(topology, prototype_of=topology.prototype_of | {200: 0})
+    other = make_ali_dir(tmp_path / "other", "mono")
+    write_model(other / "final.mdl", TransitionModel.from_tree(DecisionTree.monophone(more), more))
+    with caplog.at_level("WARNING", "acoustic"):
+        run(["compare-ali", str(tri1), str(other)])
+        assert "other HMMs for phones 200: are their ids of one lang directory?" in caplog.text
+        caplog.clear()
+        for folder in (tri1, other):
+            shutil.copy(LANG / "phones.txt", folder)
+        run(["compare-ali", str(tri1), str(other)])
+        assert "HMMs" not in caplog.text
