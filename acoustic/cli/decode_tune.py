@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
         args.num_jobs,
     )
     result.write(args.out_json)
-    warn_at_edge("acoustic scale", result.best.acoustic_scale, grid.acoustic_scales)
+    warn_at_edge(result.best.acoustic_scale, grid.acoustic_scales)
     logger.info("%s of %d trials, %.1f s", describe(result.best), len(result.trials), time.monotonic() - start)
 
 
@@ -91,10 +91,16 @@ def describe(trial: Trial) -> str:
     )
 
 
-def warn_at_edge(name: str, value: float, tried: tuple[float, ...]) -> None:
-    """Say so when the best value is the first or last one tried: there may be better ones beyond."""
-    if len(tried) > 2 and value in (min(tried), max(tried)):
-        logger.warning("the best %s, %g, is at the edge of those tried", name, value)
+def warn_at_edge(scale: float, tried: tuple[float, ...]) -> None:
+    """Say so when the best acoustic scale is the least or the largest one tried: there may be better ones beyond."""
+    if len(tried) > 2 and scale in (min(tried), max(tried)):
+        edge, beyond = ("least", "smaller") if scale == min(tried) else ("largest", "larger")
+        logger.warning(
+            "the best acoustic scale, %g, is the %s of those tried: try %s ones by --acoustic-scales",
+            scale,
+            edge,
+            beyond,
+        )
 
 
 def parse_floats(option: str, text: str) -> tuple[float, ...]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from acoustic.cli.decode_tune import warn_at_edge
 from acoustic.cli.main import run
 from acoustic.errors import ConfigError, DataError
 from acoustic.kaldi.tables import TableWriter, read_table
@@ -56,6 +57,20 @@ def test_tune_then_decode(tmp_path):
     assert (tmp_path / "words").read_text() == (GOLDEN / "decode" / "tri1" / "words_int.txt").read_text()
     with pytest.raises(ConfigError, match="--acoustic-scales"):
         run(["decode-tune", "--acoustic-scales=0.1,x", MODEL, GRAPH, LOGLIKES, text, out])
+
+
+def test_a_best_scale_at_an_edge_of_the_grid_is_told(tmp_path, caplog):
+    files = [MODEL, GRAPH, LOGLIKES, str(GOLDEN / "wav" / "text"), str(tmp_path / "tuned.json")]
+    with caplog.at_level("WARNING", "acoustic"):
+        run(["decode-tune", "--num-jobs=1", "--acoustic-scales=1e-7,1e-6,0.1", "--insertion-penalties=0", *files])
+    assert "the best acoustic scale, 0.1, is the largest of those tried: try larger ones" in caplog.text
+    caplog.clear()
+    warn_at_edge(0.05, (0.05, 0.06, 0.07))
+    assert "0.05, is the least of those tried: try smaller ones by --acoustic-scales" in caplog.text
+    caplog.clear()
+    for scale, tried in ((0.06, (0.05, 0.06, 0.07)), (0.05, (0.05,)), (0.05, (0.05, 0.06))):
+        warn_at_edge(scale, tried)
+    assert not caplog.text
 
 
 def test_prior_scales_come_from_pdf_counts(tmp_path):
