@@ -48,15 +48,15 @@ class Dispatcher:
         self.config, self.rates, self.end = config, rates, end
         self.next_step = first
         self._outstanding: dict[int, Lease] = {}
-        self._num_done = 0
-        self._seen: dict[int, int] = {}  # replica -> pushes that were done when it last fetched
+        self._num_done = 0  # pushes that are over, those of lost leases too
+        self._seen: dict[int, int] = {}  # replica -> pushes that were over when it last fetched
         self._since_fetch: Counter[int] = Counter()  # replica -> batches
 
     def ask(self, replica: int) -> Lease | None:
         """The next lease, for a replica that has none; None while it must wait, or when all is handed out."""
-        fetches = replica not in self._seen or self._since_fetch[replica] >= self.config.fetch_every
-        if self.next_step >= self.end or self._must_wait(replica, fetches):
+        if self.next_step >= self.end or self._must_wait():
             return None
+        fetches = self._must_fetch(replica)
         if fetches:
             self._seen[replica], self._since_fetch[replica] = self._num_done, 0
         end = min(self.next_step + self.config.push_every, self.end)
@@ -65,24 +65,32 @@ class Dispatcher:
         self.next_step, self._outstanding[replica] = end, lease
         return lease
 
-    def _must_wait(self, replica: int, fetches: bool) -> bool:
-        """Whether another gradient under way would make one too stale, or the warm-up is not over.
+    def _must_wait(self) -> bool:
+        """Whether another gradient under way would make one too stale, or the warm-up is not over."""
+        if any(lease.first < self.config.warmup_updates for lease in self._outstanding.values()):
+            return True
+        return any(self._is_too_old(self._seen[other]) for other in self._outstanding)
+
+    def _must_fetch(self, replica: int) -> bool:
+        """Whether a replica takes fresh parameters: also where those it has would be too old for another gradient.
+
+        In the warm-up always: another replica may have done the batch before.
+        """
+        return (
+            replica not in self._seen
+            or self._since_fetch[replica] >= self.config.fetch_every
+            or self.next_step < self.config.warmup_updates
+            or self._is_too_old(self._seen[replica])
+        )
+
+    def _is_too_old(self, seen: int) -> bool:
+        """Whether a gradient of parameters fetched after so many pushes may miss too many, with one more under way.
 
         Of the pushes that a shard applies between a replica's fetch and its own push, each was either reported done
         after that fetch began, or is still outstanding.
         """
-        if self._outstanding and self.next_step < self.config.warmup_updates:
-            return True
-        if self.config.max_staleness is None:
-            return False
-        oldest = min(self._seen[other] for other in self._outstanding) if self._outstanding else self._num_done
-        if not fetches:
-            oldest = min(oldest, self._seen[replica])
-        return self._num_done - oldest + len(self._outstanding) > self.config.max_staleness
-
-    def must_refresh(self, replica: int) -> None:
-        """Have a replica fetch before its next batch: it is new, or the parameters were set to others."""
-        self._seen.pop(replica, None)
+        bound = self.config.max_staleness
+        return bound is not None and self._num_done - seen + len(self._outstanding) > bound
 
     def done(self, replica: int) -> None:
         """All shards have applied a replica's push."""
@@ -90,9 +98,14 @@ class Dispatcher:
         self._num_done += 1
 
     def lost(self, replica: int) -> Lease | None:
-        """A replica is gone; the lease that is lost with it, if it had one."""
+        """A replica is gone; the lease that is lost with it, if it had one.
+
+        Shards may have applied its push all the same, so that it counts among those that others miss.
+        """
         self._seen.pop(replica, None)
-        return self._outstanding.pop(replica, None)
+        lease = self._outstanding.pop(replica, None)
+        self._num_done += lease is not None
+        return lease
 
     def stop(self) -> None:
         """Hand out no more."""
