@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import socket
 import time
 import uuid
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from acoustic.asynchronous.dispatch import Dispatcher
 from acoustic.asynchronous.processes import LOOK_SECONDS, Processes
 from acoustic.asynchronous.replica_process import run_replica
 from acoustic.asynchronous.simulation import Finished
-from acoustic.asynchronous.talk import REPORTS, Control, RunOverError
+from acoustic.asynchronous.talk import ANSWER, REPORTS, Control, RunOverError
 from acoustic.asynchronous.trainer import AsynchronousTrainer
 from acoustic.data.batches import Store
 from acoustic.errors import ConfigError
@@ -83,10 +84,14 @@ def join_run(config: TrainConfig) -> None:
     options = config.asynchronous
     host, _, port = str(options.join).rpartition(":")
     try:
+        # torch would try for 20 s, and print where in itself it did so.
+        socket.create_connection((host, int(port)), timeout=ANSWER.total_seconds()).close()
         control = Control.join(host, int(port))
+        control.store.wait(["run"], ANSWER)
         run = json.loads(control.store.get("run"))
-    except (RunOverError, dist.DistError) as error:
-        raise ConfigError(f"async.join={options.join}: no run is to be found there") from error
+    except (OSError, RunOverError, dist.DistError) as error:
+        reason = f" ({error.strerror or error})" if isinstance(error, OSError) else ""
+        raise ConfigError(f"async.join={options.join}: no run is to be found there{reason}") from error
     if run["config"] != config.fingerprint():
         where = Path(run["folder"]).parent / "config.yaml"
         raise ConfigError(f"async.join={options.join}: that run has another configuration; see {where}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 DISTRIBUTIONS = ("constant", "exponential", "stragglers")
+MAX_PORT = 65535
 
 
 @dataclass(kw_only=True)
@@ -60,7 +61,7 @@ class AsynchronousConfig:
     lease_seconds: float = 600.0  # after which a replica that has not answered is given up and replaced
     max_restarts: int = 100  # replicas and shards replaced in all; after that the run stops
     journal: bool = False  # write down in which order each shard served, for a replay
-    listen: str = "127.0.0.1"  # address of this machine that replicas reach it by
+    listen: str = "127.0.0.1"  # the one address of this machine that replicas reach it by
     port: int = 0  # for replicas that join from other machines; 0: any free one
     join: str | None = None  # HOST:PORT of a run to join with `replicas` more of them
     delays: DelaysConfig = field(default_factory=DelaysConfig)
@@ -75,5 +76,11 @@ class AsynchronousConfig:
             raise ValueError("async.warmup_updates and async.max_restarts must not be negative")
         if self.snapshot_seconds <= 0 or self.lease_seconds <= 0:
             raise ValueError("async.snapshot_seconds and async.lease_seconds must be positive")
-        if self.join is not None and not self.join.rpartition(":")[2].isdigit():
-            raise ValueError(f"async.join={self.join!r}: expected HOST:PORT")
+        if self.listen in ("", "0.0.0.0", "::"):
+            raise ValueError(f"async.listen={self.listen!r}: name the one address that other machines know this one by")
+        if not 0 <= self.port <= MAX_PORT:
+            raise ValueError(f"async.port={self.port}: must lie between 0 and {MAX_PORT}")
+        if self.join is not None:
+            host, _, port = self.join.rpartition(":")
+            if not host or not port.isdecimal() or not 0 < int(port) <= MAX_PORT:
+                raise ValueError(f"async.join={self.join!r}: expected HOST:PORT, as the log of the run to join has it")

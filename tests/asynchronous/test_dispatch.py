@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
@@ -8,7 +9,7 @@ from acoustic.asynchronous.dispatch import Dispatcher, Lease
 from acoustic.train.asynchronous_config import AsynchronousConfig
 
 
-def make_dispatcher(num_updates: int, **options: object) -> Dispatcher:
+def make_dispatcher(num_updates: int, **options: Any) -> Dispatcher:
     """Of so many updates."""
     return Dispatcher(AsynchronousConfig(**options), lambda step: (0.1 * step, 0.9), 0, num_updates)
 

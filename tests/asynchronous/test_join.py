@@ -4,18 +4,21 @@ import ipaddress
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from acoustic.asynchronous import engine
 from acoustic.asynchronous.engine import EngineTrainer, join_run
 from acoustic.asynchronous.shard_process import journal_path
-from acoustic.asynchronous.talk import own_address
+from acoustic.asynchronous.talk import Control, own_address
 from acoustic.errors import ConfigError, PreemptedError
 from acoustic.train.run import train
 from tests.train.runs import overrides_of, small_config
@@ -86,3 +89,31 @@ def test_replicas_join_over_the_network_are_replaced_and_leave(
     thread.join()
     assert not failed
     assert not (tmp_path / "guest").exists()
+
+
+def test_a_run_that_is_not_there_is_told_of_at_once(
+    corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        nobody = f"127.0.0.1:{server.getsockname()[1]}"
+    with pytest.raises(ConfigError, match=f"async.join={nobody}: no run is to be found there .Connection refused"):
+        join_run(small_config(corpus, tmp_path, *RUN, f"async.join={nobody}"))
+    assert not capfd.readouterr().err
+    monkeypatch.setattr(engine, "ANSWER", timedelta(seconds=0.2))
+    other = Control.host("127.0.0.1", 0)  # where something else meets
+    with pytest.raises(ConfigError, match="no run is to be found there"):
+        join_run(small_config(corpus, tmp_path, *RUN, f"async.join=127.0.0.1:{other.port}"))
+
+
+@pytest.mark.parametrize(
+    "place", ["join=5000", "join=:5000", "join=here:0", "join=here:70000", "port=70000", "port=-1"]
+)
+def test_a_place_that_cannot_be_is_told_of(corpus: Path, tmp_path: Path, place: str) -> None:
+    with pytest.raises(ConfigError, match=f"async.{place.partition('=')[0]}"):
+        small_config(corpus, tmp_path, *RUN, f"async.{place}")
+
+
+@pytest.mark.parametrize("address", ["''", "0.0.0.0", "'::'"])
+def test_an_address_that_others_cannot_use_is_told_of(corpus: Path, tmp_path: Path, address: str) -> None:
+    with pytest.raises(ConfigError, match="name the one address"):
+        small_config(corpus, tmp_path, *RUN, f"async.listen={address}")
