@@ -18,7 +18,7 @@ from acoustic.asynchronous.processes import Processes
 from acoustic.asynchronous.replica_process import run_replica
 from acoustic.asynchronous.shard_process import run_shard, snapshot_path
 from acoustic.asynchronous.simulation import Finished
-from acoustic.asynchronous.talk import LOAD, REPORTS, SAVE, Control, PeerGoneError, compose, leases, request
+from acoustic.asynchronous.talk import LOAD, PATIENCE, REPORTS, SAVE, Control, PeerGoneError, compose, leases, request
 from acoustic.log import get_logger
 from acoustic.nn.bundle import load_weights_only
 from acoustic.train.config import TrainConfig
@@ -203,7 +203,7 @@ class Coordinator:
                 pair = self.control.connect(shard)
                 pair.expect()
                 pair.send(compose(request(kind)))
-                pair.receive()
+                pair.receive(PATIENCE)  # a snapshot may take its time on a slow disk; a death is noticed
                 return
             except PeerGoneError:
                 self.processes.wait_for_end(SHARD, shard)

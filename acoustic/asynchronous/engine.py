@@ -110,7 +110,7 @@ class Guests:
 
     def __init__(self, control: Control, arguments: tuple[str, int, str, TrainConfig]) -> None:
         self.control, self.arguments, self.options = control, arguments, arguments[-1].asynchronous
-        self.processes = Processes(self.options.max_restarts)
+        self.processes = Processes(self.options.max_restarts, are_guests=True)
         self.names: dict[int, str] = {}
 
     def run(self) -> None:
@@ -121,7 +121,7 @@ class Guests:
             TrainingError: a replica ended by itself, or too many were killed.
         """
         try:
-            with Interrupt(at_once=True):
+            with Interrupt(at_once=True), contextlib.suppress(RunOverError):
                 for number in range(self.options.replicas):
                     self.start(number)
                 while self.processes.num_left():

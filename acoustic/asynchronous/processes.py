@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import os
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
@@ -13,7 +16,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from acoustic.asynchronous.talk import REPORTS, Control, RunOverError
-from acoustic.errors import TrainingError
+from acoustic.errors import AcousticError, TrainingError
 from acoustic.log import get_logger
 
 logger = get_logger(__name__)
@@ -43,13 +46,14 @@ class Processes:
 
     Args:
         max_restarts: how many that died are replaced.
+        are_guests: in a run of another machine, which only they can tell the end of.
 
     Attributes:
         num_restarts: how many were.
     """
 
-    def __init__(self, max_restarts: int) -> None:
-        self.max_restarts, self.num_restarts = max_restarts, 0
+    def __init__(self, max_restarts: int, are_guests: bool = False) -> None:
+        self.max_restarts, self.num_restarts, self.are_guests = max_restarts, 0, are_guests
         self.posts: dict[tuple[str, int], Post] = {}
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["acoustic.asynchronous.forkserver"])
@@ -78,7 +82,7 @@ class Processes:
         threading.Thread(target=look, name="acoustic-watch", daemon=True).start()
 
     def dead(self, *kinds: str) -> list[Post]:
-        """The posts of these kinds whose process was killed. Those that find the run over end with status 0.
+        """The posts of these kinds whose process was killed, or lost its connection to a run that goes on.
 
         Raises:
             TrainingError: one ended by itself, or too many were killed already.
@@ -86,17 +90,18 @@ class Processes:
         found = []
         for post in self.posts.values():
             status = post.process.exitcode
-            if not status or post.what not in kinds:
+            if status is None or post.what not in kinds or (status == 0 and self.are_guests):
                 continue
             if status > 0:
                 raise TrainingError(f"{post.what} {post.number} ended with status {status}; its own message says why")
             self.num_restarts += 1
+            end = f"was killed by signal {-status}" if status else "lost its connection to the coordinator"
             if self.num_restarts > self.max_restarts:
                 raise TrainingError(
-                    f"{post.what} {post.number} was killed, the {self.num_restarts}th process of this run: "
+                    f"{post.what} {post.number} {end}, and {self.max_restarts} processes were replaced before: "
                     "raise async.max_restarts if the machine is to blame"
                 )
-            logger.warning("%s %d was killed by signal %d and is replaced", post.what, post.number, -status)
+            logger.warning("%s %d %s and is replaced", post.what, post.number, end)
             found.append(post)
         return found
 
@@ -122,3 +127,18 @@ class Processes:
         for post in self.posts.values():
             post.process.join()
         self.posts.clear()
+
+
+@contextlib.contextmanager
+def telling_why_it_ends(name: str) -> Iterator[None]:
+    """What a process of a run, or a thread of one, does: the end of the run ends the process, and so does a fault.
+
+    At once, for threads that still wait for another process would not let the interpreter end.
+    """
+    try:
+        yield
+    except RunOverError:
+        os._exit(0)
+    except AcousticError as error:
+        print(f"acoustic: error: {name}: {error}", file=sys.stderr, flush=True)
+        os._exit(error.exit_code)

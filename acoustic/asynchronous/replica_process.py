@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from acoustic.asynchronous.arithmetic import Gradient, Replica, to_half
 from acoustic.asynchronous.beginning import Beginning
 from acoustic.asynchronous.dispatch import Lease
 from acoustic.asynchronous.layout import split_layers
+from acoustic.asynchronous.processes import telling_why_it_ends
 from acoustic.asynchronous.talk import (
     FETCH,
     PUSH,
@@ -26,14 +26,12 @@ from acoustic.asynchronous.talk import (
     Control,
     Pair,
     PeerGoneError,
-    RunOverError,
     compose,
     head_of,
     leases,
     payload_of,
     request,
 )
-from acoustic.errors import AcousticError
 from acoustic.train.config import TrainConfig
 from acoustic.train.precision import set_up_torch
 
@@ -51,13 +49,8 @@ def run_replica(
         name: of this process, never used before; None: any.
     """
     log.set_up(logging.WARNING)
-    try:
+    with telling_why_it_ends("a replica that joined" if slot is None else f"replica {slot}"):
         Worker(slot, Path(folder), config, Control.join(host, port), name or uuid.uuid4().hex).run()
-    except RunOverError:
-        os._exit(0)
-    except AcousticError as error:
-        print(f"acoustic: error: replica {slot}: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
 
 
 class Worker:

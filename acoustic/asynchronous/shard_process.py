@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from acoustic import log
+from acoustic import fsio, log
 from acoustic.asynchronous.arithmetic import Shard, from_half
 from acoustic.asynchronous.beginning import Beginning, write_tensors
 from acoustic.asynchronous.dispatch import Lease
 from acoustic.asynchronous.layout import split_layers
+from acoustic.asynchronous.processes import telling_why_it_ends
 from acoustic.asynchronous.talk import (
     FETCH,
     LOAD,
@@ -26,7 +29,6 @@ from acoustic.asynchronous.talk import (
     Control,
     Pair,
     PeerGoneError,
-    RunOverError,
     compose,
     connections,
     head_of,
@@ -58,10 +60,15 @@ def run_shard(number: int, host: str, port: int, folder: str, config: TrainConfi
     """
     log.set_up(logging.WARNING)
     torch.set_num_threads(1)
-    try:
+    threading.excepthook = end_process
+    with telling_why_it_ends(f"shard {number}"):
         Server(number, Path(folder), config).accept(Control.join(host, port))
-    except RunOverError:
-        os._exit(0)  # threads that still wait for a replica would not let the interpreter end
+
+
+def end_process(fault: Any) -> None:
+    """A thread has failed: the coordinator is to know, rather than those whom it served to ask for ever."""
+    threading.__excepthook__(fault)
+    os._exit(1)
 
 
 class Server:
@@ -94,15 +101,13 @@ class Server:
 
     def serve(self, control: Control, name: str) -> None:
         """Answer one process until it is gone."""
-        try:
+        with telling_why_it_ends(f"shard {self.number}"), contextlib.suppress(PeerGoneError):
             pair = Pair(control, name, 0, self.shard.flat.nbytes)
             pair.expect()
             while True:
                 answer = self.answer(pair.receive(PATIENCE))
                 pair.expect()
                 pair.send(answer)
-        except PeerGoneError:
-            return
 
     def answer(self, message: Tensor) -> Tensor:
         """Do what a message asks. The answer begins with the shard's version; to a fetch its parameters follow."""
@@ -139,8 +144,11 @@ class Server:
     def note(self, kind: str, lease: Lease) -> None:
         """Write an event into the journal, if there is one."""
         if self.journal is not None:
-            with open(self.journal, "a", encoding="utf-8") as file:
-                file.write(json.dumps([kind, *vars(lease).values()]) + "\n")
+            try:
+                with open(self.journal, "a", encoding="utf-8") as file:
+                    file.write(json.dumps([kind, *vars(lease).values()]) + "\n")
+            except OSError as error:
+                raise fsio.write_failed(self.journal, error) from error
 
     def save(self) -> None:
         """Write a snapshot. Nobody is served meanwhile: what follows it in time is lost with the process."""

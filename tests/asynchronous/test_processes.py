@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from acoustic.asynchronous.coordinator import Coordinator
+from acoustic.asynchronous.engine import EngineTrainer, Guests
+from acoustic.asynchronous.processes import Post, Processes
+from acoustic.asynchronous.shard_process import snapshot_path
+from acoustic.asynchronous.talk import Control, Pair, RunOverError, compose, connections
+from acoustic.errors import TrainingError
+from acoustic.train.asynchronous_config import AsynchronousConfig
+from acoustic.train.run import train
+from tests.train.runs import small_config
+
+# Ends where torch would be loaded, and says what becomes of SIGTERM, SIGUSR1 and SIGINT then.
+LOAD_UNTIL_TORCH = """
+import signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            numbers = signal.SIGTERM, signal.SIGUSR1, signal.SIGINT
+            sys.exit(0 if all(signal.getsignal(number) == signal.SIG_IGN for number in numbers) else 7)
+sys.meta_path.insert(0, Finder())
+import acoustic.asynchronous.forkserver
+"""
+
+
+def post_of(what: str, exitcode: int | None) -> Post:
+    """A post whose process has ended, or not."""
+    process: Any = SimpleNamespace(exitcode=exitcode, kill=list, join=list)
+    return Post(what, 0, process, 0.0)
+
+
+def test_signals_are_left_to_the_coordinator_from_the_first_moment() -> None:
+    assert subprocess.run([sys.executable, "-c", LOAD_UNTIL_TORCH], check=False).returncode == 0
+
+
+def test_a_process_that_finds_a_run_over_which_goes_on_is_replaced() -> None:
+    here, guests = Processes(2), Processes(2, are_guests=True)
+    for processes in (here, guests):
+        processes.posts["shard", 0] = post_of("shard", 0)
+    assert [post.what for post in here.dead("shard")] == ["shard"] and here.dead("replica") == []
+    assert guests.dead("shard") == []
+    here.posts["shard", 0] = post_of("shard", None)
+    assert here.dead("shard") == []
+    here.posts["shard", 0] = post_of("shard", 3)
+    with pytest.raises(TrainingError, match="shard 0 ended with status 3"):
+        here.dead("shard")
+
+
+def test_more_deaths_than_allowed_end_the_run() -> None:
+    processes = Processes(2)
+    processes.posts["replica", 0] = post_of("replica", -9)
+    assert len(processes.dead("replica")) == len(processes.dead("replica")) == 1
+    with pytest.raises(TrainingError, match="replica 0 was killed by signal 9, and 2 processes"):
+        processes.dead("replica")
+
+
+def test_guests_whose_run_ends_while_one_is_replaced_end_without_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def send(queue: str, message: object) -> None:
+        raise RunOverError
+
+    control: Any = SimpleNamespace(send=send)
+    config: Any = SimpleNamespace(asynchronous=AsynchronousConfig(replicas=1))
+    guests = Guests(control, ("127.0.0.1", 1, "folder", config))
+    ended = post_of("replica", -9)
+    monkeypatch.setattr(guests.processes, "start", lambda *_: guests.processes.posts.update({("replica", 0): ended}))
+    guests.run()
+    assert not guests.processes.posts
+
+
+def test_a_shard_may_take_its_time_for_a_snapshot(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordinator = Coordinator(small_config(corpus, tmp_path), tmp_path)
+    coordinator.control = Control.host("127.0.0.1", 0)
+    asked: list[str] = []
+
+    def serve(control: Control) -> None:
+        asked.append(control.receive(connections(0)))
+        pair = Pair(control, asked[0], 0, 0)
+        pair.expect()
+        pair.receive()
+        time.sleep(1.0)
+        pair.send(compose([0]))
+
+    shard = threading.Thread(target=serve, args=(coordinator.control.clone(),))
+    shard.start()
+    monkeypatch.setattr(Pair.receive, "__defaults__", (timedelta(seconds=0.3),))
+    monkeypatch.setattr(coordinator.processes, "wait_for_end", lambda *_: pytest.fail("taken for dead"))
+    coordinator._command(0, 0)
+    shard.join()
+
+
+def test_a_shard_that_cannot_write_its_snapshot_ends_the_run(
+    corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "acoustic")
+
+    def be_in_the_way() -> None:
+        """Put a folder where the snapshot would be, between two of them."""
+        snapshot = snapshot_path(tmp_path / "asynchronous", 0)
+        while not snapshot.is_dir():
+            if "epoch 1:" in caplog.text:
+                with contextlib.suppress(OSError):
+                    snapshot.unlink()
+                    snapshot.mkdir()
+            time.sleep(0.001)
+
+    thread = threading.Thread(target=be_in_the_way)
+    thread.start()
+    options = ("train.strategy=async_sgd", "schedule.max_epochs=1000000", "async.replicas=1", "async.shards=1")
+    with pytest.raises(TrainingError, match="shard 0 ended with status 3; its own message says why"):
+        train(small_config(corpus, tmp_path, *options), trainer_class=EngineTrainer)
+    thread.join()
+    told = capfd.readouterr().err
+    assert "acoustic: error: shard 0: " in told and "Traceback" not in told
