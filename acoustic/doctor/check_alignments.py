@@ -9,8 +9,8 @@ import numpy as np
 from acoustic.doctor.experiment import Experiment
 from acoustic.doctor.findings import Finding, Severity
 from acoustic.doctor.scan_alignments import REMEDY
+from acoustic.kaldi.steps import LEAST_LEGAL_SHARE
 
-LEAST_LEGAL_STEPS = 0.5
 """Less legal steps mean another model. Alignments of speed-perturbed copies, frames repeated or dropped, have more."""
 
 
@@ -55,7 +55,7 @@ def check_steps(experiment: Experiment) -> Iterator[Finding]:
     if alignments is None or alignments.has_foreign_ids:
         return
     share = alignments.legal_share
-    if share < LEAST_LEGAL_STEPS:
+    if share < LEAST_LEGAL_SHARE:
         yield Finding(
             "alignments of another model",
             Severity.ERROR,
@@ -70,7 +70,7 @@ def check_unseen_pdfs(experiment: Experiment) -> Iterator[Finding]:
     alignments = experiment.alignments
     if alignments is None or not alignments.complete or not alignments.pdf_counts.any():
         return
-    if alignments.has_foreign_ids or alignments.legal_share < LEAST_LEGAL_STEPS:
+    if alignments.has_foreign_ids or alignments.legal_share < LEAST_LEGAL_SHARE:
         return  # reported already; the counts mean nothing
     unseen = np.flatnonzero(alignments.pdf_counts == 0).tolist()
     for pdf_id in unseen:

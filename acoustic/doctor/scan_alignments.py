@@ -14,8 +14,8 @@ from acoustic.doctor.findings import Finding, Severity, from_error
 from acoustic.doctor.packs import scan_in_packs
 from acoustic.errors import DataError
 from acoustic.kaldi.alignments import alignment_rspecifiers, to_pdfs
+from acoustic.kaldi.steps import Steps
 from acoustic.kaldi.tables import read_table
-from acoustic.kaldi.topology import NO_PDF
 from acoustic.kaldi.transitions import TransitionModel
 
 IntArray = NDArray[np.int32]
@@ -155,34 +155,3 @@ class _Scanner:
             legal = self._steps.legal(alignment)
             self.scan.num_steps += len(legal)
             self.scan.num_legal_steps += int(legal.sum())
-
-
-class Steps:
-    """Which HMM arc may follow which, self-loops left aside.
-
-    Alignments read with another model's transition_ids are hardly ever paths through its HMMs, even where the ids are
-    all in range.
-    """
-
-    def __init__(self, model: TransitionModel) -> None:
-        self._model = model
-        self._destination = np.zeros(model.num_transition_ids + 1, dtype=np.int32)
-        for state, (phone, hmm_state) in enumerate(model.tuples[:, :2].tolist(), start=1):
-            arcs = model.topology.entry(phone)[hmm_state].transitions
-            self._destination[model.transition_ids(state)] = [destination for destination, _ in arcs]
-
-    @staticmethod
-    def apply_to(model: TransitionModel) -> bool:
-        """Whether every HMM state of the model's topology but the last emits, so that each arc shows as a frame."""
-        return all(s.forward_pdf_class != NO_PDF for states in model.topology.prototypes for s in states[:-1])
-
-    def legal(self, alignment: IntArray) -> NDArray[np.bool_]:
-        """For each pair of neighbouring arcs that are no self-loops, whether the second may follow the first."""
-        model = self._model
-        arcs = alignment[~model.is_self_loop[alignment]]
-        first, second = arcs[:-1], arcs[1:]
-        into_next_phone = model.is_final[first] & (model.hmm_state_of[second] == 0)
-        within_phone = (model.phone_of[first] == model.phone_of[second]) & (
-            self._destination[first] == model.hmm_state_of[second]
-        )
-        return into_next_phone | (~model.is_final[first] & within_phone)

@@ -11,12 +11,13 @@ import torch
 
 from acoustic.data.build import CacheOptions, ensure_cache
 from acoustic.data.cache import FramesCache
-from acoustic.data.join import JoinOptions, Source, feat_dim, hold_out, source_list
+from acoustic.data.join import JoinOptions, Source, feat_dim, hold_out, read_labels, source_list
 from acoustic.errors import ConfigError, DataError
 from acoustic.features.cmvn import apply_cmvn, cmvn_stats
 from acoustic.kaldi.alignments import read_model, write_alignments
 from acoustic.kaldi.datadir import DataDir
-from acoustic.kaldi.tables import TableWriter
+from acoustic.kaldi.tables import TableWriter, read_table
+from acoustic.log import Tally
 from tests.data.corpus import GOLDEN, Corpus, frontend, make_corpus, speaker_of, write_feats
 
 
@@ -214,3 +215,18 @@ def test_the_dimension_of_features_is_found(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path, [2, 2])
     write_feats(corpus, {"s0000": np.zeros((0, 0), np.float32), "s0001": corpus.feats["s0001"]})
     assert feat_dim([corpus.source]) == 3
+
+
+@pytest.mark.parametrize("system", ["mono", "tri1"])
+def test_alignments_beside_the_model_that_did_not_make_them_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, system: str
+) -> None:
+    """mono's transition_ids are all in the range of tri1's model, so that nothing else would tell."""
+    alignments = dict(read_table(f"ark:{GOLDEN / 'align' / 'mono' / 'ali.ark'}", "int_vector"))
+    write_alignments(tmp_path, sorted(alignments.items()), 1)
+    shutil.copy(GOLDEN / "model" / system / "final.mdl", tmp_path)
+    with caplog.at_level("WARNING", "acoustic"):
+        labels = dict(read_labels(Source("data", str(tmp_path)), alignments, Tally()))
+    assert len(labels) == len(alignments)
+    told = f"{tmp_path}: only 49 % of the steps between HMM states are possible in final.mdl; if another model made"
+    assert (told in caplog.text) == (system == "tri1") == bool(caplog.text)

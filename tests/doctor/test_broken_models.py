@@ -11,8 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+from acoustic.doctor.scan_alignments import scan_alignments
 from acoustic.features.config import FrontendConfig
-from acoustic.kaldi.alignments import read_model
+from acoustic.kaldi.alignments import read_model, write_alignments
+from acoustic.kaldi.steps import LEAST_LEGAL_SHARE
+from acoustic.kaldi.tables import read_table
+from acoustic.kaldi.transitions import TransitionModel
 from tests.doctor.experiments import (
     FEAT_DIM,
     GOLDEN,
@@ -296,6 +300,14 @@ def test_alignments_beside_the_model_of_another_tree(made: Made) -> None:
     for name in ("final.mdl", "tree"):
         shutil.copy(GOLDEN / "model" / "tri1" / name, made.ali)
     assert made.faults(model=None, graph_dir=None) == {"alignments of another model": "error"}
+
+
+def test_another_model_by_which_most_steps_are_possible_is_told_too(tmp_path: Path) -> None:
+    """Connected digits aligned by monophones came to 56 % with the model of triphones."""
+    alignments = dict(read_table(f"ark:{GOLDEN / 'align' / 'mono' / 'ali.ark'}", "int_vector"))
+    write_alignments(tmp_path, [(utt, alignments[utt]) for utt in ("engb_f2-000", "engb_f2-005", "engb_f3-007")], 1)
+    scan = scan_alignments(tmp_path, TransitionModel.read(GOLDEN / "model" / "tri1" / "final.mdl"), [])
+    assert 0.5 < scan.legal_share < LEAST_LEGAL_SHARE
 
 
 def test_alignments_stretched_for_another_speed_are_accepted(made: Made) -> None:
