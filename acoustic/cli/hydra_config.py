@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+import typing
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any, TypeVar
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -60,7 +62,10 @@ def compose_raw(name: str, overrides: Sequence[str], config_dir: str | None = No
     try:
         with initialize_config_dir(str(conf_dir().resolve()), version_base=None):
             return compose(name, overrides=[*map(in_full, overrides), *searched])
-    except (HydraException, OmegaConfBaseException) as error:
+    except OverrideParseException as error:
+        quoted = "an override is key=value, a value with special characters in quotes: \"key='value'\""
+        raise ConfigError(f"{error.override}: cannot be read; {quoted}") from error
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(_first_lines(error)) from error
 
 
@@ -82,7 +87,26 @@ def to_config(raw: DictConfig, kind: type[AnyConfig]) -> AnyConfig:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     assert isinstance(config, kind)
+    unknown = unknown_keys(OmegaConf.to_container(raw), kind)
+    if unknown:  # brought in by `+key=value`, which hydra takes for any key
+        raise ConfigError(f"there is no key {', '.join(unknown)}")
     return config
+
+
+def unknown_keys(values: Any, owner: type, prefix: str = "") -> list[str]:
+    """The dotted keys of nested values that are no fields of a dataclass, nor of those that are its fields."""
+    hints = typing.get_type_hints(owner)
+    return [
+        name
+        for key, value in values.items()
+        for name in (
+            [f"{prefix}{key}"]
+            if key not in hints
+            else unknown_keys(value, hints[key], f"{prefix}{key}.")
+            if dataclasses.is_dataclass(hints[key])
+            else []
+        )
+    ]
 
 
 def to_yaml(config: TrainConfig) -> str:
@@ -108,8 +132,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def _first_lines(error: BaseException) -> str:
     """The part of a hydra or omegaconf message, and of its cause's, that says what is wrong."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    noise = ("object_type", "reference_type", "set_struct", "To append to your config", "See https", "^")
-    kept = [line for line in lines if not line.startswith(noise)][:12]
+    noise = (
+        "object_type", "reference_type", "set_struct", "To append to your", "See https", "^", "Config search path",
+        "provider=",
+    )  # fmt: skip
+    kept = [line for line in lines if not line.startswith(noise)]
     message = "; ".join(kept).replace(":; ", ": ").replace("Could not override", "there is no key")
     return (
         f"{message}; {_first_lines(error.__cause__)}"

@@ -43,8 +43,17 @@ class AlignedData:
     def __post_init__(self) -> None:
         self.data_dir, self.ali_dir = as_list(self.data_dir), as_list(self.ali_dir)
         self.transform_dir = as_list(self.transform_dir)
+
+    def check(self, name: str) -> None:
+        """ValueError where the directories are not pairs, or one is an empty word, as an unset shell variable gives.
+
+        Args:
+            name: train or dev, for messages.
+        """
+        if "" in self.data_dir + self.ali_dir + self.transform_dir:
+            raise ValueError(f"{name}.data_dir, {name}.ali_dir or {name}.transform_dir is an empty word: give a folder")
         if len(self.data_dir) != len(self.ali_dir):
-            raise ValueError("data_dir and ali_dir must be as many of one as of the other")
+            raise ValueError(f"{name}.data_dir and {name}.ali_dir must be as many of one as of the other")
 
 
 @dataclass(kw_only=True)
@@ -165,6 +174,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not self.exp_dir:
             raise ValueError("exp_dir must be given")
+        self.train.check("train")
+        self.dev.check("dev")
         if not self.train.data_dir:
             raise ValueError("train.data_dir=... and train.ali_dir=... must be given")
         if not 0 <= self.seed < 2**31:
