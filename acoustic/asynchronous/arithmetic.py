@@ -17,6 +17,7 @@ from acoustic.asynchronous.layout import Layout
 from acoustic.data.batches import Store
 from acoustic.nn.classifier import SenoneClassifier
 from acoustic.train.config import TrainConfig
+from acoustic.train.draws import seed_draws
 from acoustic.train.guard import clip_gradients, total_norm
 from acoustic.train.masking import InputMasking
 from acoustic.train.optim import OptimConfig, make_optimizer, set_rates
@@ -154,7 +155,7 @@ class Replica:
         batch_size = self.config.data.batch_size
         epoch, batch = divmod(step, self.store.num_batches(batch_size))
         inputs, targets = self.store.numbered_batch(batch_size, self.config.seed, epoch, batch)
-        torch.manual_seed(Ranks().seed(self.config.seed, step))
+        seed_draws(Ranks().seed(self.config.seed, step), inputs.device)
         with torch.autocast(inputs.device.type, self.dtype, enabled=self.dtype != torch.float32):
             logits = self.classifier(self.masking(inputs))
         logits = logits.float()

@@ -49,6 +49,7 @@ class EngineTrainer(AsynchronousTrainer):
     ) -> None:
         super().__init__(config, classifier, train_store, dev_store, device, dtype, ranks)
         self.coordinator = Coordinator(config, Path(config.exp_dir) / "asynchronous")
+        self.versions: list[int] = []  # of the shards, by the pushes that they have acknowledged
 
     def run(self) -> None:
         """As Trainer.run."""
@@ -64,14 +65,25 @@ class EngineTrainer(AsynchronousTrainer):
         else:
             beginning = Beginning.of(self.classifier, self.train_store, self.dtype)
             self.coordinator.start(beginning, self.shard_states())
+        self.versions = [self.position.step] * len(self.layouts)
 
     def gather(self) -> None:
         """As AsynchronousTrainer.gather."""
-        self.take_states(self.coordinator.save())
+        states = self.coordinator.save()
+        for shard, state in enumerate(states):
+            # A shard that was not killed may have more: the pushes of replicas that died before they knew.
+            if (num_undone := self.versions[shard] - state["version"]) > 0:
+                logger.warning("shard %d has lost %d pushes that it had applied since its snapshot", shard, num_undone)
+                self.tally.num_undone += num_undone
+        self.versions = [state["version"] for state in states]
+        self.take_states(states)
 
     def work(self, dispatcher: Dispatcher) -> Iterator[Finished]:
         """As AsynchronousTrainer.work."""
-        yield from self.coordinator.work(dispatcher)
+        for finished in self.coordinator.work(dispatcher):
+            if len(finished.staleness) == len(self.layouts):
+                self.versions = [version + 1 for version in self.versions]
+            yield finished
 
 
 def join_run(config: TrainConfig) -> None:

@@ -10,17 +10,17 @@ import abc
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
 from acoustic.asynchronous.arithmetic import Shard
-from acoustic.asynchronous.dispatch import Dispatcher
+from acoustic.asynchronous.dispatch import Dispatcher, Lease
 from acoustic.asynchronous.layout import join_optimizers, split_layers, split_optimizer
 from acoustic.asynchronous.simulation import Finished, Simulation
 from acoustic.asynchronous.staleness import summary
 from acoustic.data.batches import Store
-from acoustic.errors import ConfigError
+from acoustic.errors import ConfigError, PreemptedError
 from acoustic.nn.classifier import SenoneClassifier
 from acoustic.train.config import TrainConfig
 from acoustic.train.loop import Trainer
@@ -34,6 +34,7 @@ class Tally:
     Attributes:
         staleness: pushes, each counted at each shard, by the updates that they had missed.
         num_lost: leases that were lost.
+        num_undone: pushes that shards had applied and forgot when they were killed, each counted at each shard.
         num_frames: whose gradients were pushed.
         began: when this tally did.
         seconds: of simulated time, or None.
@@ -45,7 +46,7 @@ class Tally:
     def start(self) -> None:
         """Begin anew."""
         self.staleness: Counter[int] = Counter()
-        self.num_lost = self.num_frames = 0
+        self.num_lost = self.num_undone = self.num_frames = 0
         self.began = time.monotonic()
         self.seconds: float | None = None
 
@@ -58,7 +59,8 @@ class Tally:
     def record(self) -> dict[str, Any]:
         """For metrics.jsonl or speed.jsonl."""
         time = {} if self.seconds is None else {"simulated_seconds": self.seconds}
-        return {"staleness": summary(self.staleness), "lost_pushes": self.num_lost, **time}
+        lost = {"lost_pushes": self.num_lost, "undone_pushes": self.num_undone}
+        return {"staleness": summary(self.staleness), **lost, **time}
 
 
 class AsynchronousObserver(Observer):
@@ -72,7 +74,7 @@ class AsynchronousObserver(Observer):
         """As Observer.describe, and what the replicas do together: frames per second, staleness, lost pushes."""
         told, speed = self.tally.record(), self.tally.num_frames / (time.monotonic() - self.tally.began)
         histogram = ", ".join(f"{name}: {count}" for name, count in told["staleness"]["histogram"].items())
-        lost = f"{told['lost_pushes']} pushes lost"
+        lost = f"{told['lost_pushes']} pushes lost, {told['undone_pushes']} undone"
         return f"{super().describe(progress)}, {speed:.0f} frames/s, staleness {{{histogram}}}, {lost}"
 
     def end_interval(self, record: dict[str, Any], seconds: float, num_steps: int, num_frames: float) -> None:
@@ -123,30 +125,31 @@ class AsynchronousTrainer(Trainer, abc.ABC):
         """As Trainer.run_interval."""
         _, first, end = self.position.interval_batches(self.steps_per_epoch, self.config.schedule.evals_per_epoch)
         end += self.position.step - first
-        finished = self.work_until(end)
-        for _ in self.observer.watch(finished, end - self.position.step, self.describe_interval(), self.progress):
+        num_left, described = end - self.position.step, self.describe_interval()
+        batches = (step for lease in self.work_until(end) for step in range(lease.first, lease.end))
+        for _ in self.observer.watch(batches, num_left, described, self.progress):
             pass
 
     def describe_interval(self) -> str:
         """For the progress bar."""
         return f"epoch {self.position.step // self.steps_per_epoch + 1}, {self.config.asynchronous.replicas} replicas"
 
-    def work_until(self, end: int) -> Iterator[Finished]:
-        """Do the updates up to `end`; now and then everything comes to rest for a checkpoint."""
+    def work_until(self, end: int) -> Iterator[Lease]:
+        """Do the updates up to `end`, telling of those that are over; now and then all comes to rest for a checkpoint.
+
+        At rest the run has done all updates before `position.step`; in between it only tells how many are over.
+        """
         while self.position.step < end:
             if not self.is_scattered:
                 self.scatter()
                 self.is_scattered = True
             dispatcher = Dispatcher(self.config.asynchronous, self.rates, self.position.step, end)
-            num_steps = 0
             for finished in self.work(dispatcher):
-                num_steps += finished.lease.end - finished.lease.first
                 self.account(finished)
                 if finished.bad_step is not None or self.interrupt.requested or self.checkpoint_due():
                     dispatcher.stop()
-                yield finished
+                yield finished.lease
             self.gather()
-            self.position.step += num_steps
             self.stop_if_bad()
             self.leave_or_save()
 
@@ -161,6 +164,7 @@ class AsynchronousTrainer(Trainer, abc.ABC):
     def account(self, finished: Finished) -> None:
         """Add a lease to what the interval's record tells."""
         self.tally.add(finished)
+        self.position.step += finished.lease.end - finished.lease.first
         self.totals += finished.totals.to(self.device)
         self.position.num_frames += finished.num_frames
         if finished.bad_step is not None:
@@ -199,8 +203,8 @@ class AsynchronousTrainer(Trainer, abc.ABC):
 class SimulatedTrainer(AsynchronousTrainer):
     """Asynchronous SGD in this process, deterministic by the seed (strategy `async_simulation`).
 
-    Checkpoints are written at dev evaluations only, since what replicas have in flight is not in them and time would
-    otherwise decide when it comes to rest.
+    Checkpoints are written at dev evaluations only, also when it is asked to stop: what replicas have in flight is not
+    in them, and time would otherwise decide when it comes to rest.
     """
 
     def __init__(
@@ -232,12 +236,27 @@ class SimulatedTrainer(AsynchronousTrainer):
 
     def work(self, dispatcher: Dispatcher) -> Iterator[Finished]:
         """As AsynchronousTrainer.work."""
-        yield from self.simulation.run(dispatcher)
+        for finished in self.simulation.run(dispatcher):
+            if self.interrupt.requested:
+                self.leave()
+            yield finished
         self.tally.seconds = self.simulation.timeline.seconds
 
     def checkpoint_due(self) -> bool:
         """Not between evaluations: as AsynchronousTrainer.checkpoint_due."""
         return False
+
+    def leave(self) -> NoReturn:
+        """As Trainer.leave, without saving."""
+        raise PreemptedError(
+            "asked to stop: the same command goes on after the last dev evaluation; schedule.evals_per_epoch has more"
+        )
+
+    def restore(self, state: dict[str, Any], weights_only: bool = False) -> None:
+        """As AsynchronousTrainer.restore."""
+        super().restore(state, weights_only)
+        for replica in self.simulation.world.replicas:
+            replica.dtype = self.dtype  # that of the run, which may have begun on another machine
 
 
 def refuse_what_needs_all_weights(config: TrainConfig, ranks: Ranks) -> None:

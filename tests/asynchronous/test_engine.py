@@ -7,12 +7,15 @@ import re
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from acoustic.asynchronous.dispatch import Lease
+from acoustic.asynchronous.beginning import Beginning
+from acoustic.asynchronous.dispatch import Dispatcher, Lease
 from acoustic.asynchronous.engine import EngineTrainer
 from acoustic.asynchronous.shard_process import journal_path
 from acoustic.asynchronous.simulation import Finished, World, replay
@@ -105,3 +108,45 @@ def test_a_run_asked_to_stop_goes_on_with_other_replicas_and_shards(
     bundle = train_engine(corpus, tmp_path, "async.replicas=3", "async.shards=2", *options)
     assert [record["epoch"] for record in metrics(tmp_path)] == [1.0, 2.0, 3.0]
     assert bundle.config["train"]["strategy"] == "async_sgd" and "replicas" not in bundle.config["asynchronous"]
+
+
+class ForgetfulCoordinator:
+    """As Coordinator, of shards of which one loses two pushes when all comes to rest, and another has one too many."""
+
+    is_running = False
+
+    def start(self, beginning: Beginning, states: list[dict[str, Any]]) -> None:
+        self.states = states
+
+    def work(self, dispatcher: Dispatcher) -> Iterator[Finished]:
+        while (lease := dispatcher.ask(0)) is not None:
+            dispatcher.done(0)
+            for state in self.states:
+                state["version"] += lease.first != 3
+            yield Finished(
+                lease, num_frames=64, staleness=(0, 0) if lease.first != 3 else (), was_lost=lease.first == 3
+            )
+
+    def save(self) -> list[dict[str, Any]]:
+        self.states[0]["version"] -= 2
+        self.states[1]["version"] += 1
+        return self.states
+
+
+def test_pushes_that_a_killed_shard_forgot_are_counted(
+    corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = small_config(corpus, tmp_path, *ENGINE, "async.replicas=1", "async.shards=2")
+    trainer = make_trainer(config, prepare(config), torch.device("cpu"), torch.float32, None, EngineTrainer)
+    assert isinstance(trainer, EngineTrainer)
+    coordinator: Any = ForgetfulCoordinator()
+    trainer.coordinator = coordinator
+    trainer.resume_or_start()
+    trainer.run_interval()
+    assert trainer.position.step == 7
+    trainer.end_interval(1.0, 7)
+    assert (metrics(tmp_path)[0]["lost_pushes"], metrics(tmp_path)[0]["undone_pushes"]) == (1, 2)
+    assert "shard 0 has lost 2 pushes that it had applied since its snapshot" in caplog.text
+    coordinator.is_running, coordinator.load = True, lambda states: None
+    trainer.run_interval()
+    assert trainer.tally.num_undone == 2  # counted from where the shards were at the last rest

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 
 from acoustic.asynchronous.dispatch import Dispatcher
-from acoustic.asynchronous.simulation import World, replay
+from acoustic.asynchronous.simulation import Finished, World, replay
 from acoustic.asynchronous.timeline import FETCH, PUSH, Event, Timeline
 from acoustic.asynchronous.trainer import SimulatedTrainer
-from acoustic.errors import ConfigError
+from acoustic.errors import ConfigError, PreemptedError
 from acoustic.nn.bundle import load_bundle
 from acoustic.train.asynchronous_config import AsynchronousConfig, DelaysConfig
 from acoustic.train.run import make_trainer, prepare, train
@@ -21,7 +24,11 @@ OPTIMIZERS = {
     "sgd": ("optim=sgd_plain",),
     "momentum": ("optim=momentum", "optim.weight_decay=1e-4", "optim.clip_norm=0.5", "optim.max_norm=1.5"),
     "adagrad": ("optim=adagrad", "model.dropout=0.2"),
-}
+    "all else": (
+        "optim=adamw", "optim.learning_rate=0.001", "optim.label_smoothing=0.1", "average=last", "model.dropout=0.2",
+        "masking.num_time_masks=1", "masking.num_freq_masks=1", "schedule.evals_per_epoch=2", "runtime.precision=bf16",
+    ),
+}  # fmt: skip
 
 
 def simulate(corpus: Path, exp_dir: Path, *overrides: str):
@@ -36,7 +43,8 @@ def test_one_replica_is_plain_training_bit_for_bit(corpus: Path, tmp_path: Path,
     alone = simulate(corpus, tmp_path / "alone", *OPTIMIZERS[name], "async.replicas=1", "async.shards=2")
     assert same_weights(plain, alone)
     for one, other in zip(metrics(tmp_path / "plain"), metrics(tmp_path / "alone"), strict=True):
-        assert {**other, **one} == other and set(other) - set(one) == {"staleness", "lost_pushes", "simulated_seconds"}
+        assert {**other, **one} == other
+        assert set(other) - set(one) == {"staleness", "lost_pushes", "undone_pushes", "simulated_seconds"}
 
 
 def test_a_replica_that_fetches_seldom_follows_plain_sgd_by_itself(corpus: Path, tmp_path: Path) -> None:
@@ -77,6 +85,48 @@ def test_a_resumed_simulation_is_the_unbroken_one(corpus: Path, tmp_path: Path) 
     train(config, trainer_class=SimulatedTrainer)
     assert same_weights(unbroken, load_bundle(tmp_path / "broken"))
     assert metrics(tmp_path / "unbroken") == metrics(tmp_path / "broken")
+
+
+def test_a_simulation_that_is_asked_to_stop_goes_on_as_if_it_had_not(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("async.replicas=3", "schedule.max_epochs=3", "optim=adagrad")
+    unbroken = simulate(corpus, tmp_path / "unbroken", *options)
+    account = SimulatedTrainer.account
+
+    def with_signal(trainer: SimulatedTrainer, finished: Finished) -> None:
+        account(trainer, finished)
+        if trainer.position.step == 10:  # in the second epoch of 7
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SimulatedTrainer, "account", with_signal)
+        with pytest.raises(PreemptedError, match="goes on after the last dev evaluation"):
+            simulate(corpus, tmp_path / "broken", *options)
+    assert same_weights(unbroken, simulate(corpus, tmp_path / "broken", *options))
+    assert metrics(tmp_path / "unbroken") == metrics(tmp_path / "broken")
+
+
+def test_a_resumed_simulation_computes_in_the_precision_it_began_with(corpus: Path, tmp_path: Path) -> None:
+    config = small_config(corpus, tmp_path, *SIMULATION)
+    prepared = prepare(config)
+    began = make_trainer(config, prepared, torch.device("cpu"), torch.bfloat16, None, SimulatedTrainer)
+    began.resume_or_start()
+    resumed = make_trainer(config, prepared, torch.device("cpu"), torch.float32, None, SimulatedTrainer)
+    assert isinstance(resumed, SimulatedTrainer)
+    resumed.resume_or_start()
+    assert {replica.dtype for replica in resumed.simulation.world.replicas} == {torch.bfloat16}
+
+
+def test_the_log_tells_batches_and_the_rate_of_the_moment(
+    corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "acoustic")
+    options = ("schedule=cosine", "schedule.max_epochs=1", "async.replicas=2", "async.push_every=2")
+    simulate(corpus, tmp_path, *options, "runtime.log_seconds=0")
+    told = re.findall(r"2 replicas, (\d) of 7 batches: .* rate ([\d.]+), .* 0 pushes lost, 0 undone", caplog.text)
+    assert [int(number) for number, _ in told] == [1, 2, 3, 4, 5, 6]
+    assert len({rate for _, rate in told}) == 4  # after 2, 4, 6 and 7 batches
 
 
 def test_a_replay_of_what_shards_did_gives_their_weights(corpus: Path, tmp_path: Path) -> None:
