@@ -60,6 +60,10 @@ def test_active_outputs_are_those_of_the_active_interval(activation, function):
     assert torch.equal(is_active(function(z), activation), (z > low) & (z < high))
 
 
+def test_logistic_units_saturate_where_tanh_does_at_twice_the_net_input():
+    assert active_interval("sigmoid") == pytest.approx([2 * end for end in active_interval("tanh")])
+
+
 # -- GAAF -----------------------------------------------------------------------------------------------------------
 
 

@@ -47,7 +47,11 @@ def test_initialisation(activation, he):
     assert abs(float(weight.std()) / std - 1) < 0.02
     if not he:
         assert float(weight.abs().max()) <= math.sqrt(6 / 1000)
-    assert float(net.hidden[0].affine.bias.detach().abs().max()) == 0
+    output = net.output.weight.detach()
+    assert abs(float(output.std()) / math.sqrt(2 / (600 + 50)) - 1) < 0.02
+    assert float(output.abs().max()) <= math.sqrt(6 / 650)
+    for affine in [*net.hidden_affines, net.output]:
+        assert float(affine.bias.detach().abs().max()) == 0
 
 
 @pytest.mark.parametrize(
@@ -79,6 +83,16 @@ def test_dropout_keeps_the_mean_and_drops_the_rate():
     y.sum().backward()
     assert torch.equal(x.grad, y.detach())
     assert layer.eval()(x) is x
+
+
+def test_dropout_is_on_the_input_and_behind_each_activation():
+    net = make(hidden_dims=[8], activation="sigmoid", input_dropout=0.5, dropout=0.25)
+    seen = {}
+    net.hidden[0].affine.register_forward_pre_hook(lambda module, inputs: seen.update(input=inputs[0]))
+    net.output.register_forward_pre_hook(lambda module, inputs: seen.update(hidden=inputs[0]))
+    net(torch.ones(2000, 12))
+    assert set(seen["input"].unique().tolist()) == {0.0, 2.0}
+    assert abs(float((seen["hidden"] == 0).float().mean()) - 0.25) < 0.02  # a dropped net input would give 1/2
 
 
 def test_dropout_masks_are_independent_of_position():

@@ -21,24 +21,32 @@ def test_spans_have_every_width_and_every_place():
     torch.testing.assert_close(shares, torch.full((4,), 0.25), atol=0.03, rtol=0)
     assert ((spans[:, 1:] & ~spans[:, :-1]).sum(1) + spans[:, 0] <= 1).all()  # one stretch each
     assert spans.any(0).all()
+    for width in (1, 2, 3):  # as often at each place where it fits
+        begins = spans[widths == width].to(torch.int8).argmax(1)
+        shares = torch.bincount(begins, minlength=9 - width) / len(begins)
+        torch.testing.assert_close(shares, torch.full((9 - width,), 1 / (9 - width)), atol=0.05, rtol=0)
 
 
 def test_a_frequency_mask_hides_a_channel_with_its_deltas_in_all_frames():
     torch.manual_seed(1)
     front = frontend(delta_order=2)
-    masked = InputMasking(MaskingConfig(num_freq_masks=1, max_freq_width=4), front)(torch.ones(50, front.input_dim))
-    shaped = masked.view(50, 7, 3, 10)
-    assert (shaped == shaped[:, :1, :1]).all()
-    assert 0 < float((shaped == 0).float().mean()) < 0.4
+    inputs = torch.rand(200, front.input_dim) + 1
+    masked = InputMasking(MaskingConfig(num_freq_masks=1, max_freq_width=4), front)(inputs)
+    assert torch.equal(masked, torch.where(masked == 0, 0.0, inputs))
+    hidden = masked.view(200, 7, 3, 10) == 0
+    assert (hidden == hidden[:, :1, :1]).all()
+    assert set(hidden[:, 0, 0].sum(1).tolist()) == {0, 1, 2, 3, 4}
 
 
 def test_a_time_mask_hides_whole_frames():
     torch.manual_seed(1)
     front = frontend(delta_order=1)
-    masked = InputMasking(MaskingConfig(num_time_masks=2, max_time_width=2), front)(torch.ones(50, front.input_dim))
-    shaped = masked.view(50, 7, 20)
-    assert (shaped == shaped[:, :, :1]).all()
-    assert 0 < float((shaped == 0).float().mean()) < 4 / 7
+    inputs = torch.rand(200, front.input_dim) + 1
+    masked = InputMasking(MaskingConfig(num_time_masks=2, max_time_width=2), front)(inputs)
+    assert torch.equal(masked, torch.where(masked == 0, 0.0, inputs))
+    hidden = masked.view(200, 7, 20) == 0
+    assert (hidden == hidden[:, :, :1]).all()
+    assert set(hidden[:, :, 0].sum(1).tolist()) == {0, 1, 2, 3, 4}
 
 
 @pytest.mark.parametrize(

@@ -36,12 +36,12 @@ def test_adagrad_without_epsilon_leaves_weights_without_gradient():
     assert weight.tolist() == [1.0, 0.0, 2.0]
 
 
-@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
-def test_adagrad_with_epsilon_is_that_of_torch(weight_decay):
+@pytest.mark.parametrize(("weight_decay", "epsilon"), [(0.0, 1e-10), (0.1, 1e-10), (0.0, 0.3)])
+def test_adagrad_with_epsilon_is_that_of_torch(weight_decay, epsilon):
     start = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
     ours, theirs = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
-    config = OptimConfig(name="adagrad", learning_rate=0.05, adagrad_epsilon=1e-10, weight_decay=weight_decay)
-    reference = torch.optim.Adagrad([theirs], lr=0.05, eps=1e-10, weight_decay=weight_decay)
+    config = OptimConfig(name="adagrad", learning_rate=0.05, adagrad_epsilon=epsilon, weight_decay=weight_decay)
+    reference = torch.optim.Adagrad([theirs], lr=0.05, eps=epsilon, weight_decay=weight_decay)
     steps = gradients(20)
     torch.testing.assert_close(
         descend(make_optimizer(config, [ours]), ours, steps), descend(reference, theirs, steps), rtol=1e-6, atol=1e-7
@@ -72,6 +72,40 @@ def test_sgd_without_nesterov_is_the_momentum_of_the_paper_also_when_the_rate_ch
     for gradient, rate in zip(steps, rates, strict=True):
         delta = 0.9 * delta + gradient
         theta = theta - rate * delta
+    torch.testing.assert_close(weight.detach(), theta)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_weight_decay_of_sgd_by_hand(nesterov):
+    steps, weight = gradients(3), torch.nn.Parameter(torch.ones(4, 3))
+    config = OptimConfig(nesterov=nesterov, momentum=0.9, weight_decay=0.2)
+    descend(make_optimizer(config, [weight]), weight, steps, [0.1] * 3)
+    theta, velocity = torch.ones(4, 3), torch.zeros(4, 3)
+    for gradient in steps:
+        decayed = gradient + 0.2 * theta
+        velocity = 0.9 * velocity + decayed
+        theta = theta - 0.1 * (decayed + 0.9 * velocity if nesterov else velocity)
+    torch.testing.assert_close(weight.detach(), theta)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+@pytest.mark.parametrize("betas", [None, [0.8, 0.95]])
+def test_adam_and_adamw_by_hand(name, betas):
+    """Kingma & Ba 2015, algorithm 1; the decay of adamw is apart from the gradient (Loshchilov & Hutter 2019)."""
+    steps, weight = gradients(4), torch.nn.Parameter(torch.ones(4, 3))
+    config = OptimConfig(name=name, learning_rate=0.1, betas=betas, weight_decay=0.2)
+    descend(make_optimizer(config, [weight]), weight, steps)
+    beta1, beta2 = betas or (0.9, 0.999)
+    theta, first, second = torch.ones(4, 3), torch.zeros(4, 3), torch.zeros(4, 3)
+    for number, gradient in enumerate(steps, 1):
+        if name == "adam":
+            gradient = gradient + 0.2 * theta
+        else:
+            theta = theta - 0.1 * 0.2 * theta
+        first = beta1 * first + (1 - beta1) * gradient
+        second = beta2 * second + (1 - beta2) * gradient**2
+        root = (second / (1 - beta2**number)).sqrt() + 1e-8
+        theta = theta - 0.1 * first / (1 - beta1**number) / root
     torch.testing.assert_close(weight.detach(), theta)
 
 

@@ -95,6 +95,39 @@ def test_exploding_weights_are_scaled_down_and_the_rate_with_them():
     assert float(rbm.rate_factor) == pytest.approx(0.9)
 
 
+@pytest.mark.parametrize(
+    ("visible_kind", "hidden_kind", "scale", "explodes"),
+    [
+        ("rectified", "rectified", 9.0, True),
+        ("gaussian", "bernoulli", 2.5, False),
+        ("bernoulli", "bernoulli", 9.0, False),
+    ],
+)
+def test_only_reconstructions_without_bound_and_twice_as_wide_as_the_data_explode(
+    visible_kind, hidden_kind, scale, explodes
+):
+    rbm, data = make_rbm(visible_kind, hidden_kind, scale)
+    data = data / 4 + 0.5 if visible_kind == "bernoulli" else data  # narrower than the reconstruction's 0 and 1
+    torch.manual_seed(0)
+    statistics = rbm.statistics(data)
+    ratio = statistics.visible_again.std() / data.std()
+    assert 1.05 < ratio < 2 if visible_kind == "gaussian" else ratio > 2
+    rbm.update(statistics, 0.01, 0.5, 0.0)
+    assert float(rbm.rate_factor) == pytest.approx(0.9 if explodes else 1.0)
+
+
+def test_after_an_explosion_the_rate_stays_lower():
+    rbm, data = make_rbm("gaussian", "bernoulli", scale=0.2)
+    rbm.rate_factor.fill_(0.81)
+    other, _ = make_rbm("gaussian", "bernoulli", scale=0.2)
+    torch.manual_seed(1)
+    statistics = rbm.statistics(data)
+    rbm.update(statistics, 0.1, 0.0, 0.0)
+    other.update(statistics, 0.081, 0.0, 0.0)
+    for ours, theirs in zip(rbm.parameters, other.parameters, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
 def test_the_visible_bias_is_the_logit_of_the_mean():
     bias = logit_of_mean(torch.tensor([0.5, 0.9, 1.0]))
     torch.testing.assert_close(torch.sigmoid(bias), torch.tensor([0.5, 0.9, 0.9999]))

@@ -66,10 +66,24 @@ def test_cosine_warms_up_and_comes_down():
     assert schedule.rate(110) == pytest.approx(0.0, abs=1e-12)
 
 
+def test_cosine_may_end_above_zero():
+    config = ScheduleConfig(name="cosine", max_epochs=2, warmup_steps=10, final_rate=0.2)
+    schedule = make_schedule(config, 0.5, steps_per_epoch=55)
+    assert [schedule.rate(step) for step in (4, 10, 60, 110)] == pytest.approx([0.25, 0.5, 0.3, 0.1])
+
+
 def test_anneal_divides_and_stops():
     schedule = make_schedule(ScheduleConfig(name="anneal", gamma=4.0, min_improvement=0.1, max_annealings=2), 1.0, 10)
     assert [schedule.observe(loss).finished for loss in (2.0, 1.5, 1.45, 1.2, 1.3)] == [False] * 4 + [True]
     assert schedule.rate(0) == 1 / 16
+
+
+def test_anneal_looks_at_the_improvement_since_the_last_check_in_nats():
+    schedule = make_schedule(ScheduleConfig(name="anneal", gamma=2.0, min_improvement=0.25, max_annealings=9), 1.0, 10)
+    # Below 1.5 again after a rise: better than at the last check, not than at the best one. Last: 0.25 is enough.
+    losses = (4.0, 3.5, 1.5, 3.0, 2.0, 1.75, 1.5625)
+    assert [schedule.observe(loss).accepted for loss in losses] == [True] * 7
+    assert (schedule.num_annealings, schedule.rate(0)) == (2, 0.25)
 
 
 def test_state_round_trip():
