@@ -47,7 +47,7 @@ class Curve:
     Attributes:
         rate: learning rate.
         frames: seen at each measurement.
-        seconds: simulated, at each.
+        seconds: simulated, at each; infinite from where it diverged.
         accuracies: on dev [%]; 0 from where it diverged.
         staleness: mean of all pushes.
     """
@@ -62,6 +62,11 @@ class Curve:
     def final(self) -> float:
         """Frame accuracy at the end [%]."""
         return self.accuracies[-1]
+
+    @property
+    def last_seconds(self) -> float:
+        """Simulated time of the last measurement before it diverged, if it did; 0 if that was before the first."""
+        return max((t for t in self.seconds if math.isfinite(t)), default=0.0)
 
     def seconds_to(self, accuracy: float) -> float:
         """Simulated time until an accuracy [%] is reached; infinite if it is not."""
@@ -192,7 +197,8 @@ def statements(replicas: int) -> list[Statement]:
     def log_time_ratio(curves: dict[Setting, Curve]) -> float:
         fast, slow = (curves[Setting("relu", name, replicas)] for name in ("adagrad", "sgd"))
         wanted = REACHED * max(fast.final, slow.final)
-        times = [min(curve.seconds_to(wanted), 2 * slow.seconds[-1]) for curve in (fast, slow)]
+        end = max(fast.last_seconds, slow.last_seconds) or 1.0
+        times = [min(curve.seconds_to(wanted), 2 * end) for curve in (fast, slow)]
         return math.log(times[0] / times[1])
 
     at, relu, logistic = f", P={replicas}", "relu", "sigmoid"

@@ -173,7 +173,8 @@ def join(device: str, config: RanksConfig) -> Iterator[Ranks]:
         config: how they train together.
 
     Raises:
-        ConfigError: more ranks on a machine than GPUs, or one GPU named for all.
+        ConfigError: more ranks on a machine than GPUs, one GPU named for all, or not all that torchrun sets is set.
+        TrainingError: the others do not come.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
         yield Ranks()
@@ -186,9 +187,12 @@ def join(device: str, config: RanksConfig) -> Iterator[Ranks]:
         if local_rank >= torch.cuda.device_count():
             raise ConfigError(f"{torch.cuda.device_count()} GPUs for local rank {local_rank}: lower --nproc-per-node")
         torch.cuda.set_device(local_rank)
-    store, rank, world_size = next(rendezvous("env://", timeout=PATIENCE))
     backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
     with _together():
+        try:
+            store, rank, world_size = next(rendezvous("env://", timeout=PATIENCE))
+        except ValueError as error:  # RANK and WORLD_SIZE without the rest
+            raise ConfigError(f"{error}: start ranks by torchrun, or unset RANK and WORLD_SIZE") from error
         store = fresh_store(store, rank, world_size)
         dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=PATIENCE)
     try:

@@ -21,6 +21,16 @@ def test_statements_of_curves_as_the_paper_has_them() -> None:
     assert all(low < measured[s.name] < high for s in statements(100) for low, high in [s.bounds])
 
 
+def test_a_curve_that_diverged_is_taken_for_one_that_never_gets_there() -> None:
+    good, early = curve(20, 37, 39, 40), Curve(0.1, [9] * 4, [math.inf] * 4, [0.0] * 4, 0.0)
+    late = Curve(0.1, [9] * 4, [1.0, 2.0, math.inf, math.inf], [10.0, 20.0, 0.0, 0.0], 0.0)
+    expected = {"late": math.log(2 / 8), "early": math.log(2 / 8), "both": 0.0}
+    for name, (adagrad, sgd) in {"late": (good, late), "early": (good, early), "both": (early, early)}.items():
+        curves = {Setting(a, o, 100): good for a in ACTIVATIONS for o in OPTIMIZERS}
+        curves |= {Setting("relu", "adagrad", 100): adagrad, Setting("relu", "sgd", 100): sgd}
+        assert statements(100)[0].measure(curves) == expected[name]
+
+
 def test_speed_up_is_sooner_arrival_at_the_end_of_one_replica() -> None:
     one, ten = Setting("relu", "sgd", 1), Setting("relu", "sgd", 10)
     curves = {one: curve(10, 20, 30, 40), ten: curve(10, 20, 36, 36, pace=0.1)}

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,11 @@ from torch.distributed import HashStore
 from acoustic.cli.hydra_config import compose_train_config
 from acoustic.data.batches import FrameStore
 from acoustic.data.cache import FramesCache
+from acoustic.errors import ConfigError, TrainingError
 from acoustic.features.frontend import Frontend
 from acoustic.nn.bundle import load_bundle
-from acoustic.train.ranks import Ranks, RanksConfig
+from acoustic.train import ranks
+from acoustic.train.ranks import Ranks, RanksConfig, join
 from acoustic.train.rendezvous import fresh_store
 from tests.train.runs import SMALL, metrics, small_config, train_small
 
@@ -115,6 +118,19 @@ def test_configuration_is_checked(corpus: Path, tmp_path: Path) -> None:
         RanksConfig(average_steps=0)
     assert small_config(corpus, tmp_path, "ranks.average_steps=8").ranks.average_steps == 8
     assert compose_train_config(overrides(corpus, tmp_path)).ranks.average_steps is None
+
+
+def test_ranks_without_torchrun_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    with pytest.raises(ConfigError, match=r"MASTER_ADDR expected.*start ranks by torchrun"), join("cpu", RanksConfig()):
+        pass
+    for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(ranks, "PATIENCE", timedelta(seconds=1))
+    with pytest.raises(TrainingError, match="another rank"), join("cpu", RanksConfig()):
+        pass
 
 
 def test_ranks_started_again_do_not_find_the_dead(tmp_path: Path) -> None:
