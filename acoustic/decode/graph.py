@@ -69,6 +69,24 @@ def make_graph(
             path=model_dir,
             remedy="use tree and final.mdl of one experiment",
         )
+    with atomic_dir(graph_dir) as folder:  # made first, so that one that cannot be written is told before hours of work
+        graph, disambig = compile_graph(lang_dir, tree, model, options)
+        graph.write(folder / "HCLG.fst")
+        copy_lang_files(lang_dir, folder)
+        (folder / "num_pdfs").write_text(f"{model.num_pdfs}\n", encoding="ascii")
+        (folder / "disambig_tid.int").write_text("".join(f"{symbol}\n" for symbol in disambig), encoding="ascii")
+        write_json(folder / GRAPH_JSON, describe(tree, model, options))
+    return graph
+
+
+def compile_graph(
+    lang_dir: Path, tree: DecisionTree, model: TransitionModel, options: GraphOptions
+) -> tuple[FstArrays, list[int]]:
+    """HCLG, and the disambiguation symbols that H gave it.
+
+    Raises:
+        DataError: a file of `lang_dir` is missing or damaged, or the parts do not fit together.
+    """
     lg = compose_lexicon_grammar(lang_dir)
     logger.info("LG: %d states", lg.num_states)
     clg, windows = kaldifst.compose_context(read_disambig(lang_dir), tree.context_width, tree.central_position, lg)
@@ -77,13 +95,7 @@ def make_graph(
     h, disambig = make_h_transducer(windows, tree, model, options.transition_scale)
     graph = add_self_loops(expand_hmms(h, clg, disambig), model, options.self_loop_scale)
     logger.info("HCLG: %d states, %d arcs", graph.num_states, graph.num_arcs)
-    with atomic_dir(graph_dir) as folder:
-        graph.write(folder / "HCLG.fst")
-        copy_lang_files(lang_dir, folder)
-        (folder / "num_pdfs").write_text(f"{model.num_pdfs}\n", encoding="ascii")
-        (folder / "disambig_tid.int").write_text("".join(f"{symbol}\n" for symbol in disambig), encoding="ascii")
-        write_json(folder / GRAPH_JSON, describe(tree, model, options))
-    return graph
+    return graph, disambig
 
 
 def compose_lexicon_grammar(lang_dir: Path) -> kaldifst.StdVectorFst:

@@ -73,6 +73,8 @@ class Search:
         """ConfigError on a search that cannot be made."""
         if self.objective not in OBJECTIVES:
             raise ConfigError(f"--objective={self.objective}: choose one of {', '.join(OBJECTIVES)}")
+        if "" in self.folds or len(set(self.folds)) < len(self.folds):
+            raise ConfigError(f"--folds={','.join(self.folds)}: give the name of each fold once")
         if self.objective == "dev_wer" and self.graph_dir is None:
             raise ConfigError("--objective=dev_wer: words are decoded with the graph of --graph-dir")
 
@@ -123,8 +125,8 @@ def tune(search: Search, compose: Compose, num_trials: int, num_jobs: int, devic
     first = search.config(compose, None, search.folds[0], by_hand)
     if search.objective == "dev_wer" and len(first.dev.data_dir) != 1:
         raise ConfigError("--objective=dev_wer decodes dev data: give dev.data_dir and dev.ali_dir, one of each")
-    claim_study_dir(search)
     with fsio.sole_owner(search.study_dir):
+        claim_study_dir(search)
         study = open_study(search)
         states = optuna().trial.TrialState
         for trial in study.get_trials(states=(states.RUNNING,)):
@@ -158,6 +160,8 @@ def tune(search: Search, compose: Compose, num_trials: int, num_jobs: int, devic
 def claim_study_dir(search: Search) -> None:
     """Write down what is searched, or check that what is there is the same.
 
+    A search in which no trial got as far as training, on data that could not be used, does not hold the folder.
+
     Raises:
         ConfigError: another search is there.
     """
@@ -168,9 +172,10 @@ def claim_study_dir(search: Search) -> None:
         "objective": search.objective, "graph_dir": search.graph_dir,
     }  # fmt: skip
     if path.exists() and now != now | fsio.read_json(path):  # an older one does not name the graph
-        what = "a search of other ranges, data or objective"
-        raise ConfigError(f"{search.study_dir} holds {what}: choose another folder")
-    search.study_dir.mkdir(parents=True, exist_ok=True)
+        if (search.study_dir / "trials").exists() or ended(open_study(search)):
+            what = "a search of other ranges, data or objective"
+            raise ConfigError(f"{search.study_dir} holds {what}: choose another folder")
+        fsio.remove_file(search.study_dir / "journal.log")
     fsio.write_json(path, now)
 
 

@@ -8,6 +8,7 @@ import kaldifst
 import numpy as np
 import pytest
 
+from acoustic.decode import graph as graph_module
 from acoustic.decode.graph import GRAPH_JSON, GraphOptions, make_graph, read_graph
 from acoustic.decode.graph_arrays import to_vector
 from acoustic.errors import DataError
@@ -35,6 +36,13 @@ def test_graph_is_kaldis_arc_by_arc(tmp_path, system):
     for name in ("num_pdfs", "disambig_tid.int", "words.txt"):
         ours_text = (tmp_path / "graph" / name).read_text()
         assert ours_text.split() == (GOLDEN / "graph" / system / name).read_text().split()
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_graph_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(graph_module, "compile_graph", lambda *_: pytest.fail("hours of work would be lost"))
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="file/graph: cannot be written"):
+        make_graph(LANG, GOLDEN / "model" / "mono", tmp_path / "file" / "graph")
 
 
 def test_graph_directory_says_what_it_was_made_of(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 
 from acoustic.cli.hydra_config import compose_train_config
 from acoustic.cli.main import run
-from acoustic.errors import ConfigError
+from acoustic.errors import ConfigError, DataError
 from acoustic.study import tune as tuning
 from acoustic.study.space import Space
 from acoustic.study.tune import Search, open_study
@@ -172,6 +172,23 @@ def test_a_graph_and_dev_data_are_one_and_the_same(
     twice = [item.replace("=", "=[x,") + "]" if item.startswith("dev.") else item for item in by_words]
     with pytest.raises(ConfigError, match="one of each"):
         run([*twice, "--graph-dir=one"])
+
+
+def test_a_search_that_never_trained_does_not_hold_its_folder(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A data directory that is misspelt is mended in the same folder."""
+    wrong = [item.replace("data/fold1/train", "data/fold1/trian") for item in arguments]
+    with pytest.raises(DataError, match="trian"):
+        run([*wrong, "--trials=1"])
+    monkeypatch.setattr(tuning, "run_fold", lambda *_: 1.0)
+    run([*arguments, "--trials=2"])
+    assert [trial.state.name for trial in study_of(tmp_path / "study").trials] == ["COMPLETE"] * 2
+    with pytest.raises(ConfigError, match="another folder"):
+        run([*wrong, "--trials=2"])
+    for folds in ("", "a,a", "a,"):
+        with pytest.raises(ConfigError, match="--folds=" + folds):
+            run([*arguments, f"--folds={folds}"])
 
 
 def test_words_need_dev_data_of_their_own(arguments: list[str], tmp_path: Path) -> None:
