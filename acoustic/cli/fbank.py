@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from acoustic.features.audio import Utterance, utterances_of_dir, utterances_of_
 from acoustic.features.extract import extract
 from acoustic.features.fbank import Fbank, FbankOptions
 from acoustic.kaldi.datadir import DataDir
+from acoustic.kaldi.specifiers import is_folder
 from acoustic.kaldi.tables import TableWriter
 from acoustic.train.precision import choose_device
 
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
 
 def audio_utterances(source: str, root: str | None, channel: int | None) -> Iterator[Utterance]:
     """The utterances of a data directory or of a wav rspecifier."""
-    if os.path.isdir(source):
+    if is_folder(source):
         return utterances_of_dir(DataDir.read(source, root), channel)
     if root is not None:
         raise ConfigError(f"--root is for data directories; {source} is none")

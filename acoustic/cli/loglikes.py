@@ -8,7 +8,6 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from acoustic.decode.provenance import check_same_model, fingerprints_of, remove
 from acoustic.errors import ConfigError
 from acoustic.features.base_frames import base_frames, base_frames_of_table
 from acoustic.kaldi.datadir import DataDir
-from acoustic.kaldi.specifiers import parse_rspecifier
+from acoustic.kaldi.specifiers import is_folder, parse_rspecifier
 from acoustic.kaldi.tables import TableWriter
 from acoustic.log import Tally, get_logger, progress
 from acoustic.train.precision import choose_device, choose_dtype, keep_freed_memory
@@ -115,7 +114,7 @@ def check_options(args: argparse.Namespace) -> None:
             raise ConfigError(f"{option}={value}: must be finite and not negative")
     if not 0 <= args.max_skip_fraction <= 1:
         raise ConfigError(f"--max-skip-fraction={args.max_skip_fraction}: must lie between 0 and 1")
-    if not Path(args.feats).is_dir():
+    if not is_folder(args.feats):
         parse_rspecifier(args.feats)
         return
     for option, table in (("--cmvn", args.cmvn), ("--utt2spk", args.utt2spk)):
@@ -126,7 +125,7 @@ def check_options(args: argparse.Namespace) -> None:
 
 def utterances(args: argparse.Namespace, model: AcousticModel, tally: Tally) -> Iterator[tuple[str, Tensor]]:
     """Base frames of each utterance of a data directory or table."""
-    if Path(args.feats).is_dir():
+    if is_folder(args.feats):
         return base_frames(DataDir.read(args.feats), model.frontend, tally, fmllr=args.fmllr)
     return base_frames_of_table(
         args.feats, model.frontend, tally, cmvn=args.cmvn, utt2spk=args.utt2spk, fmllr=args.fmllr

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from acoustic.errors import DataError
 from acoustic.fsio import remove_file, write_failed, write_text
+from acoustic.kaldi.specifiers import is_folder
 from acoustic.kaldi.tables import TableWriter, read_table
 from acoustic.kaldi.transitions import TransitionModel
 
@@ -66,7 +67,7 @@ def read_alignments_of(source: str) -> Iterator[tuple[str, IntArray]]:
     Raises:
         DataError: as `read_alignments`.
     """
-    if Path(source).is_dir():
+    if is_folder(source):
         yield from read_alignments(source)
     else:
         yield from read_table(source, "int_vector")

@@ -127,6 +127,19 @@ def parse_wspecifier(wspecifier: str) -> Wspecifier:
     return Wspecifier(archive, script, **flags)
 
 
+def is_folder(source: str) -> bool:
+    """Whether what may be a folder or an rspecifier is a folder.
+
+    Raises:
+        DataError: it is neither: a folder that is not there.
+    """
+    if Path(source).is_dir():
+        return True
+    if ":" not in source:
+        raise DataError("is no folder that is there, and no table (ark:FILE, scp:FILE)", path=source)
+    return False
+
+
 def _split(specifier: str) -> tuple[list[str], str]:
     options, colon, target = specifier.partition(":")
     if not colon or specifier != specifier.rstrip():

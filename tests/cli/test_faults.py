@@ -143,10 +143,19 @@ def test_a_device_that_networks_are_not_trained_on(name: str) -> None:
         choose_device(name)
 
 
-def test_features_that_are_neither_directory_nor_table(corpus: Path) -> None:
+def test_a_folder_that_is_not_there_and_no_table_either(corpus: Path) -> None:
     train(corpus)
-    with pytest.raises(ConfigError, match="'nowhere' names no table"):
-        run(["loglikes", str(corpus / "exp"), "nowhere", "ark:-"])
+    model = GOLDEN / "model" / "mono"
+    for command in (
+        ["loglikes", str(corpus / "exp"), "nowhere", "ark:-"],
+        ["fbank", "nowhere", "ark:-"],
+        ["convert-ali", f"{model}/final.mdl", f"{model}/final.mdl", f"{model}/tree", "nowhere", f"ark:{corpus}/out"],
+    ):
+        with pytest.raises(DataError, match="nowhere: is no folder that is there, and no table"):
+            run(command)
+    with pytest.raises(ConfigError, match="unknown option 'data/dev' of an rspecifier"):
+        run(["loglikes", str(corpus / "exp"), "data/dev:feats", "ark:-"])
+    assert not (corpus / "out").exists()
 
 
 def test_a_damaged_bundle_is_refused_wherever_the_damage_lies(corpus: Path) -> None:
