@@ -121,24 +121,6 @@ def test_claims_measure_only_the_settings_they_name() -> None:
         assert set(claim.compared or ()) <= set(claim.settings)
 
 
-def test_the_sign_of_each_comparison() -> None:
-    bad, good = (
-        Result("x", [2.0, loss], loss, 0.5, 20.0, pass_seconds=loss, gradient_information=1e-4 / loss,
-               net_variance=1 / loss, features_accuracy=[0.1, 0.2, 0.3, 0.4], zero_share=0.8,
-               detectors={"iy": [0.5, 0.1, 0.97]})
-        for loss in (2.0, 1.0)
-    )  # fmt: skip
-    claims = {claim.name: claim for claim in all_claims()}
-    for name in ("relu-below-tanh-loss", "dropout-helps-relu-loss", "pretraining-helps-logistic", "gaaf_relu-gradient",
-                 "dropout-net-variance", "relu-faster", "logistic-needs-adagrad", "depth-helps-relu"):  # fmt: skip
-        claim = claims[name]
-        new = {"relu-below-tanh-loss": ("relu-2", "relu-3", "relu-4")}.get(name, claim.settings[:1])
-        low, high = claim.bounds
-        right = claim.measure({setting: good if setting in new else bad for setting in claim.settings})
-        wrong = claim.measure({setting: bad if setting in new else good for setting in claim.settings})
-        assert low < right < high and not low < wrong < high
-
-
 def test_a_fold_without_word_errors_leaves_a_ratio_open_and_a_report_behind(tmp_path: Path) -> None:
     assert math.isnan(relative(1.0, 0.0)) and relative(1.1, 1.0) == pytest.approx(10.0)
     grid = made_up_grid(3)
