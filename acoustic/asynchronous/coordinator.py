@@ -18,7 +18,7 @@ from acoustic.asynchronous.processes import Processes
 from acoustic.asynchronous.replica_process import run_replica
 from acoustic.asynchronous.shard_process import run_shard, snapshot_path
 from acoustic.asynchronous.simulation import Finished
-from acoustic.asynchronous.talk import LOAD, PATIENCE, REPORTS, SAVE, Control, PeerGoneError, compose, leases, request
+from acoustic.asynchronous.talk import ANSWER, LOAD, REPORTS, SAVE, Control, PeerGoneError, compose, leases, request
 from acoustic.log import get_logger
 from acoustic.nn.bundle import load_weights_only
 from acoustic.train.config import TrainConfig
@@ -197,17 +197,19 @@ class Coordinator:
     def _command(self, kind: int, shard: int) -> None:
         """Have a shard do something; if it dies over that, its successor."""
         assert self.control is not None
+        patience = ANSWER
         while True:
             try:
                 # A pair of this moment only: none lies idle that would break when its shard is killed.
                 pair = self.control.connect(shard)
                 pair.expect()
                 pair.send(compose(request(kind)))
-                pair.receive(PATIENCE)  # a snapshot may take its time on a slow disk; a death is noticed
+                pair.receive(patience)
                 return
             except PeerGoneError:
                 self.processes.wait_for_end(SHARD, shard)
                 self.replace_shards()
+                patience *= 2  # it may be alive, and its disk slow
 
     def replace_shards(self) -> None:
         """Start shards again that died; dead replicas are left to `work`."""
