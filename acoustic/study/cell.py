@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import math
 import os
@@ -62,6 +64,13 @@ class Cell:
             ]
         )  # fmt: skip
 
+    def fingerprint(self, scale: Scale, config: TrainConfig) -> str:
+        """SHA-256 of all that decides its result: the configuration and how features are judged."""
+        if self.setting != "unsupervised":
+            return config.fingerprint()
+        parts = [config.fingerprint(), scale.probe_epochs, scale.rates["probe"]]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
 
 def run_cell(
     cell: Cell, scale: Scale, out_dir: Path, compose: Compose, runtime: Sequence[str], decodes: bool = True
@@ -78,21 +87,21 @@ def run_cell(
         ConfigError: what is there, finished or begun, is of another configuration.
     """
     config = cell.config(scale, out_dir, compose, runtime)
-    folder = cell.folder(out_dir)
+    folder, fingerprint = cell.folder(out_dir), cell.fingerprint(scale, config)
     path, begun = folder / "result.json", folder / "begun.json"
     result = Result.read(path) if path.exists() else None
-    there = result.fingerprint if result else fsio.read_json(begun) if begun.exists() else config.fingerprint()
-    if there != config.fingerprint():
+    there = result.fingerprint if result else fsio.read_json(begun) if begun.exists() else fingerprint
+    if there != fingerprint:
         raise ConfigError(f"{folder} is of other options; choose another output folder, or remove it")
     if result:
         return result
-    fsio.write_json(begun, config.fingerprint())
+    fsio.write_json(begun, fingerprint)
     start = time.monotonic()
     with only_warnings():
         try:
             result = measure(cell, scale, config, decodes)
         except TrainingError as error:
-            result = nothing_learnt(config, str(error))
+            result = nothing_learnt(config, fingerprint, str(error))
     result = replace(result, seconds=time.monotonic() - start)
     result.write(path)
     for leftover in ("checkpoints", "pretrain"):
@@ -106,7 +115,7 @@ def measure(cell: Cell, scale: Scale, config: TrainConfig, decodes: bool) -> Res
     Raises:
         TrainingError: it diverged.
     """
-    result = Result(config.fingerprint())
+    result = Result(cell.fingerprint(scale, config))
     if cell.setting == "unsupervised":
         return measure_features(config, scale.probe_epochs, scale.rates["probe"], cell.fold.graph_dir, result)
     train(config)
@@ -182,10 +191,10 @@ def pass_seconds(classifier: SenoneClassifier, inputs: Tensor, dtype: torch.dtyp
     return min(times)
 
 
-def nothing_learnt(config: TrainConfig, reason: str) -> Result:
+def nothing_learnt(config: TrainConfig, fingerprint: str, reason: str) -> Result:
     """What a network without knowledge scores: uniform posteriors, every word wrong."""
     loss = chance(config)
-    return Result(config.fingerprint(), [loss] * config.schedule.max_epochs, loss, diverged=reason)
+    return Result(fingerprint, [loss] * config.schedule.max_epochs, loss, diverged=reason)
 
 
 def chance(config: TrainConfig) -> float:

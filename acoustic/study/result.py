@@ -17,7 +17,7 @@ class Result:
     """The measurements of one training.
 
     Attributes:
-        fingerprint: of the configuration.
+        fingerprint: of all that decides the result, see Cell.fingerprint.
         dev_losses: cross-entropy [nats] on dev after each epoch.
         dev_loss, dev_accuracy: of the network that is kept; accuracy as a share of frames.
         wer: on test, with the scales that are best on dev [%].

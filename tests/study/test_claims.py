@@ -239,6 +239,26 @@ def test_a_training_begun_with_other_options_is_not_gone_on_with(
         cell_module.run_cell(cell, replace(scale, width=8), tmp_path, compose_train_config, [])
 
 
+def test_features_judged_by_another_classifier_are_judged_anew(
+    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How it is trained is no part of the configuration that the features are trained by."""
+    monkeypatch.setattr(cell_module, "measure_features", lambda config, epochs, rate, graph_dir, result: result)
+    ali_dir, scale = experiment / "exp/tri1_ali", read_scale("quick")
+    fold = Fold("fold1", experiment / "data/fold1", tmp_path / "cache", ali_dir, tmp_path)
+
+    def judged(scale: Scale, setting: str = "unsupervised") -> str:
+        result = cell_module.run_cell(Cell(fold, setting, 1), scale, tmp_path, compose_train_config, [])
+        return result.fingerprint
+
+    assert judged(scale) == judged(scale)
+    for other in (replace(scale, probe_epochs=9), replace(scale, rates=scale.rates | {"probe": 0.9})):
+        with pytest.raises(ConfigError, match="other options"):
+            judged(other)
+        config = Cell(fold, "relu-4", 1).config(other, tmp_path, compose_train_config, [])
+        assert Cell(fold, "relu-4", 1).fingerprint(other, config) == config.fingerprint()
+
+
 def test_gpus_are_counted_without_beginning_to_use_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: pytest.fail("forked processes could not use CUDA"))
     for num_gpus, device in ((0, "cpu"), (2, "cuda")):
