@@ -54,7 +54,6 @@ class Timeline:
 
     Attributes:
         seconds: the time since the run began.
-        busy_seconds: that each shard has worked since.
     """
 
     def __init__(self, delays: DelaysConfig, num_replicas: int, num_shards: int, seed: int) -> None:
@@ -64,7 +63,6 @@ class Timeline:
     def _start(self) -> None:
         """Begin at time zero, everybody at rest."""
         self.seconds = 0.0
-        self.busy_seconds = [0.0] * self.num_shards
         self._cores: Cores[Action] = Cores(self.delays.cores, self.delays.contention)
         self._queues: dict[Hashable, deque[tuple[float, Action]]] = {}  # of whoever does one thing at a time
         self._agenda: list[tuple[float, int, Action]] = []
@@ -131,7 +129,6 @@ class Timeline:
     def _arrive(self, kind: str, lease: Lease, shard: int) -> Iterator[Event]:
         """A message has come to a shard, which serves one at a time."""
         seconds = self.delays.fetch_seconds if kind == FETCH else self.delays.apply_seconds
-        self.busy_seconds[shard] += seconds
         self._in_turn(shard, seconds, functools.partial(self._serve, kind, lease, shard))
         yield from ()
 

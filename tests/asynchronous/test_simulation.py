@@ -11,7 +11,7 @@ import torch
 
 from acoustic.asynchronous.dispatch import Dispatcher
 from acoustic.asynchronous.simulation import Finished, World, replay
-from acoustic.asynchronous.timeline import FETCH, PUSH, Event, Timeline
+from acoustic.asynchronous.timeline import COMPUTE, DONE, FETCH, PUSH, Event, Timeline
 from acoustic.asynchronous.trainer import SimulatedTrainer
 from acoustic.errors import ConfigError, PreemptedError
 from acoustic.nn.bundle import load_bundle
@@ -184,6 +184,24 @@ def test_time_goes_by_as_the_delays_say() -> None:
     slow = dataclasses.asdict(DelaysConfig(compute="stragglers", network_seconds=0.0, straggler_share=0.5))
     assert seconds(110, 2, **slow) == pytest.approx(100.0)  # one replica does ten while the other does one
     assert seconds(2000, 4, compute="exponential", network_seconds=0.0) == pytest.approx(500.0, rel=0.1)
+
+
+def test_each_thing_happens_in_its_time() -> None:
+    delays = DelaysConfig(
+        compute="constant", compute_seconds=1.0, network_seconds=0.25, word_seconds=0.5, message_seconds=0.1,
+        fetch_seconds=0.01, apply_seconds=0.03,
+    )  # fmt: skip
+    options = AsynchronousConfig(replicas=1, shards=2, push_every=2, delays=delays)
+    timeline = Timeline(delays, 1, 2, seed=1)
+    events = list(timeline.run(Dispatcher(options, lambda step: (0.1, 0.0), 0, 2)))
+    assert [(event.kind, event.shard) for event in events] == [
+        (FETCH, 0), (FETCH, 1), (COMPUTE, -1), (PUSH, 0), (PUSH, 1), (DONE, -1),
+    ]  # fmt: skip
+    fetched = 0.5 + 2 * 0.1 + 0.25 + 0.01
+    computed = fetched + 0.25 + 2 * 1.0
+    pushed = computed + 2 * 0.1 + 0.25 + 0.03
+    happened = [fetched] * 2 + [computed] + [pushed] * 2 + [pushed + 0.25]
+    assert [event.seconds for event in events] == pytest.approx(happened)
 
 
 def test_time_goes_by_as_few_cores_have_it() -> None:
