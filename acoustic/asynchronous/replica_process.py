@@ -34,6 +34,7 @@ from acoustic.asynchronous.talk import (
 )
 from acoustic.train.config import TrainConfig
 from acoustic.train.precision import set_up_torch
+from acoustic.train.run import lack_of_memory_told
 
 
 def run_replica(
@@ -49,7 +50,7 @@ def run_replica(
         name: of this process, never used before; None: any.
     """
     log.set_up(logging.WARNING)
-    with telling_why_it_ends("a replica that joined" if slot is None else f"replica {slot}"):
+    with telling_why_it_ends("a replica that joined" if slot is None else f"replica {slot}"), lack_of_memory_told():
         Worker(slot, Path(folder), config, Control.join(host, port), name or uuid.uuid4().hex).run()
 
 

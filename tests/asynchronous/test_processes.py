@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import subprocess
 import sys
 import threading
@@ -11,15 +12,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from acoustic.asynchronous import coordinator as coordinator_module
+from acoustic.asynchronous import replica_process
 from acoustic.asynchronous.coordinator import Coordinator
 from acoustic.asynchronous.engine import EngineTrainer, Guests
 from acoustic.asynchronous.processes import Post, Processes
 from acoustic.asynchronous.shard_process import snapshot_path
 from acoustic.asynchronous.talk import Control, Pair, PeerGoneError, RunOverError, compose, connections
-from acoustic.errors import TrainingError
+from acoustic.errors import ConfigError, TrainingError
 from acoustic.train.asynchronous_config import AsynchronousConfig
+from acoustic.train.config import TrainConfig, TrainData
 from acoustic.train.run import train
 from tests.train.runs import small_config
 
@@ -80,6 +84,24 @@ def test_guests_whose_run_ends_while_one_is_replaced_end_without_a_fault(monkeyp
     assert not guests.processes.posts
 
 
+def test_a_replica_for_which_memory_does_not_suffice_says_what_to_lower(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lack_memory(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB. Including non-PyTorch memory")
+
+    monkeypatch.setattr(replica_process, "Worker", lack_memory)
+    monkeypatch.setattr(replica_process, "Control", SimpleNamespace(join=lambda *_: None))
+    monkeypatch.setattr(replica_process.log, "set_up", lambda *_: None)
+    monkeypatch.setattr("os._exit", sys.exit)
+    with pytest.raises(SystemExit) as ended:
+        config = TrainConfig(exp_dir="exp", train=TrainData(data_dir="data", ali_dir="ali"))
+        replica_process.run_replica(3, "127.0.0.1", 1, "folder", config)
+    assert ended.value.code == ConfigError.exit_code
+    told = capsys.readouterr().err
+    assert re.fullmatch(r"acoustic: error: replica 3: CUDA out of memory.*: lower data\.batch_size.*\n", told)
+
+
 def test_a_shard_may_take_its_time_for_a_snapshot(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,10 +110,9 @@ def test_a_shard_may_take_its_time_for_a_snapshot(
     disk, asked = threading.Lock(), []
 
     def accept(control: Control) -> None:
-        with contextlib.suppress(RunOverError):
-            while True:
-                asked.append(control.receive(connections(0)))
-                threading.Thread(target=serve, args=(control.clone(), asked[-1]), daemon=True).start()
+        while name := control.receive(connections(0)):
+            asked.append(name)
+            threading.Thread(target=serve, args=(control.clone(), name), daemon=True).start()
 
     def serve(control: Control, name: str) -> None:
         with contextlib.suppress(PeerGoneError):
@@ -102,10 +123,13 @@ def test_a_shard_may_take_its_time_for_a_snapshot(
                 time.sleep(0.8)
             pair.send(compose([0]))
 
-    threading.Thread(target=accept, args=(coordinator.control.clone(),), daemon=True).start()
+    shard = threading.Thread(target=accept, args=(coordinator.control.clone(),))
+    shard.start()
     monkeypatch.setattr(coordinator_module, "ANSWER", timedelta(seconds=0.6))
     monkeypatch.setattr(coordinator.processes, "wait_for_end", lambda *_: None)
     coordinator._command(0, 0)
+    coordinator.control.send(connections(0), "")
+    shard.join()
     assert 1 < len(asked) < 5  # on an idle machine 2
 
 

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -163,10 +164,10 @@ def test_what_looks_at_all_weights_is_refused(corpus: Path, tmp_path: Path) -> N
 # -- time alone -------------------------------------------------------------------------------------------------------
 
 
-def seconds(num_updates: int, replicas: int, **delays: object) -> float:
+def seconds(num_updates: int, replicas: int, seed: int = 1, **delays: Any) -> float:
     """How long some updates take."""
     options = AsynchronousConfig(replicas=replicas, shards=2, delays=DelaysConfig(**delays))
-    timeline = Timeline(options.delays, replicas, options.shards, seed=1)
+    timeline = Timeline(options.delays, replicas, options.shards, seed)
     for _ in timeline.run(Dispatcher(options, lambda step: (0.1, 0.0), 0, num_updates)):
         pass
     return timeline.seconds
@@ -184,6 +185,8 @@ def test_time_goes_by_as_the_delays_say() -> None:
     slow = dataclasses.asdict(DelaysConfig(compute="stragglers", network_seconds=0.0, straggler_share=0.5))
     assert seconds(110, 2, **slow) == pytest.approx(100.0)  # one replica does ten while the other does one
     assert seconds(2000, 4, compute="exponential", network_seconds=0.0) == pytest.approx(500.0, rel=0.1)
+    one, other = (seconds(50, 2, seed, compute="exponential", network="exponential") for seed in (1, 2))
+    assert one != other and one == seconds(50, 2, 1, compute="exponential", network="exponential")
 
 
 def test_each_thing_happens_in_its_time() -> None:
