@@ -130,7 +130,7 @@ class Coordinator:
             if known == name:
                 return number
         if slot is None:
-            slot = max(self.options.replicas - 1, *self.names) + 1
+            slot = max([self.options.replicas - 1, *self.names]) + 1
             logger.info("replica %d has joined", slot)
         elif process != self.processes.posts[REPLICA, slot].process.pid:
             return None

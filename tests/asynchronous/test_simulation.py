@@ -215,6 +215,7 @@ def test_time_goes_by_as_few_cores_have_it() -> None:
     assert seconds(100, 1, **constant, contention=1.5) == pytest.approx(100.0)
     assert seconds(100, 2, **constant, contention=1.5) == pytest.approx(75.0)
     assert seconds(100, 8, **constant, contention=1.5) == pytest.approx(75.0, rel=0.05)
+    assert seconds(100, 2, **constant | {"cores": 4}, contention=1.6) == pytest.approx(60.0)  # a third of the others
     # All work of an update shares the cores: 1 s of a gradient, 1/4 s of each of 2 shards, 1/10 s of words.
     busy = seconds(1000, 8, **constant, apply_seconds=0.25, word_seconds=0.1)
     assert busy == pytest.approx(1000 * (1.0 + 2 * 0.25 + 0.1) / 2, rel=0.03)
