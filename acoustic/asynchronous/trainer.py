@@ -167,7 +167,7 @@ class AsynchronousTrainer(Trainer, abc.ABC):
         self.position.step += finished.lease.end - finished.lease.first
         self.totals += finished.totals.to(self.device)
         self.position.num_frames += finished.num_frames
-        if finished.bad_step is not None:
+        if finished.bad_step is not None and self.guard.bad_step() is None:  # others may come to grief after it
             self.guard.first_step.fill_(finished.bad_step)
 
     def restore(self, state: dict[str, Any], weights_only: bool = False) -> None:

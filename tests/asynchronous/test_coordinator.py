@@ -132,5 +132,5 @@ def test_guests_come_leave_and_are_given_up(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_guest_may_be_the_first_to_ask() -> None:
-    coordinator, queues, dispatcher = make(1, 2, ask("guest", None, 7, done=False), ask("guest", None, 7))
+    coordinator, _, dispatcher = make(1, 2, ask("guest", None, 7, done=False), ask("guest", None, 7))
     assert outcome(list(coordinator.work(dispatcher))) == [(2, 0, False)]

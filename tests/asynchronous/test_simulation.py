@@ -14,7 +14,7 @@ from acoustic.asynchronous.dispatch import Dispatcher
 from acoustic.asynchronous.simulation import Finished, World, replay
 from acoustic.asynchronous.timeline import COMPUTE, DONE, FETCH, PUSH, Event, Timeline
 from acoustic.asynchronous.trainer import SimulatedTrainer
-from acoustic.errors import ConfigError, PreemptedError
+from acoustic.errors import ConfigError, PreemptedError, TrainingError
 from acoustic.nn.bundle import load_bundle
 from acoustic.train.asynchronous_config import AsynchronousConfig, DelaysConfig
 from acoustic.train.run import make_trainer, prepare, train
@@ -106,6 +106,14 @@ def test_a_simulation_that_is_asked_to_stop_goes_on_as_if_it_had_not(
             simulate(corpus, tmp_path / "broken", *options)
     assert same_weights(unbroken, simulate(corpus, tmp_path / "broken", *options))
     assert metrics(tmp_path / "unbroken") == metrics(tmp_path / "broken")
+
+
+def test_a_number_that_is_not_finite_ends_the_run(corpus: Path, tmp_path: Path) -> None:
+    options = ("optim=sgd_plain", "optim.learning_rate=1e30", "async.replicas=3", "async.delays.compute=constant")
+    # The first three begin with the first weights, and each push makes all that come after it useless.
+    with pytest.raises(TrainingError, match="the loss of update 3 is not finite"):
+        simulate(corpus, tmp_path, *options)
+    assert [folder.name for folder in (tmp_path / "nonfinite").iterdir()] == ["step-000000003"]
 
 
 def test_a_resumed_simulation_computes_in_the_precision_it_began_with(corpus: Path, tmp_path: Path) -> None:
