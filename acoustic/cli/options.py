@@ -22,6 +22,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:  # type: ignore[override]
         """Raise ConfigError instead of printing the usage and leaving."""
+        words = message.removeprefix("unrecognized arguments: ")
+        if words != message and not words.startswith("-"):  # argparse takes those behind an option for too many
+            message += "; options stand before or behind the other arguments, not among them"
         raise ConfigError(f"{self.prog}: {message} ({self.prog} --help shows an example)")
 
     def parse_args(self, args: Sequence[str]) -> argparse.Namespace:  # type: ignore[override]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from acoustic.cli.hydra_config import compose_sequence_config, compose_train_config
+from acoustic.cli.main import run
 from acoustic.errors import ConfigError
 
 DATA = ["exp_dir=x", "train.data_dir=d", "train.ali_dir=a"]
@@ -34,6 +35,16 @@ DATA = ["exp_dir=x", "train.data_dir=d", "train.ali_dir=a"]
 def test_an_override_that_cannot_be_meant_is_refused(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         compose_train_config([*DATA, override])
+
+
+def test_an_option_among_the_overrides_is_told() -> None:
+    for command in (["train", *DATA, "--config-dir=conf", "seed=2"], ["tune", "exp", "seed=2", "--trials=3", *DATA]):
+        with pytest.raises(
+            ConfigError, match=r"unrecognized arguments: .*=.*; options stand before or behind the other"
+        ):
+            run(command)
+    with pytest.raises(ConfigError, match=r"unrecognized arguments: --trails=3 \(acoustic tune --help"):
+        run(["tune", "exp", "--trails=3"])
 
 
 def test_plus_may_stand_before_a_key_that_is_there() -> None:
