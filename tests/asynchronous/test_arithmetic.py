@@ -108,12 +108,13 @@ def test_a_shard_started_again_goes_on_from_its_snapshot(corpus: Path, tmp_path:
     assert again.shard.version == 2
     gradient = torch.randn(size)
     half, scale = to_half(gradient)
+    exact = Shard(server.shard.layout, config.optim, trainer.classifier)
+    exact.load_state_dict(server.shard.state_dict())
+    exact.apply(from_half(half, scale), 0.1, 0.9)
     assert push(server, half, scale) == push(again, half, scale) == 3
     answer = again.answer(compose(request(FETCH, Lease(0, 5, 6, 0.1, 0.9, True))))
     assert int(head_of(answer)[0]) == 3
-    assert torch.equal(payload_of(answer, torch.float32, size), server.shard.flat)
-    exact = Shard(server.shard.layout, config.optim, trainer.classifier)
-    exact.load_state_dict(server.shard.state_dict())
+    assert torch.equal(payload_of(answer, torch.float32, size), exact.flat)
     exact.apply(gradient, 0.1, 0.9)
     push(server, gradient)
     assert torch.equal(exact.flat, server.shard.flat)

@@ -48,6 +48,13 @@ def test_one_replica_is_plain_training_bit_for_bit(corpus: Path, tmp_path: Path,
         assert set(other) - set(one) == {"staleness", "lost_pushes", "undone_pushes", "simulated_seconds"}
 
 
+def test_shards_go_back_with_an_interval_that_is_rejected(corpus: Path, tmp_path: Path) -> None:
+    options = ("schedule=newbob", "schedule.max_epochs=4", "optim=sgd_plain", "optim.learning_rate=1.5")
+    plain = train_small(corpus, tmp_path / "plain", *options)
+    assert [record["accepted"] for record in metrics(tmp_path / "plain")] == [True, True, False, True]
+    assert same_weights(plain, simulate(corpus, tmp_path / "alone", *options, "async.replicas=1", "async.shards=2"))
+
+
 def test_a_replica_that_fetches_seldom_follows_plain_sgd_by_itself(corpus: Path, tmp_path: Path) -> None:
     plain = train_small(corpus, tmp_path / "plain", "optim=sgd_plain")
     seldom = simulate(corpus, tmp_path / "seldom", "optim=sgd_plain", "async.replicas=1", "async.fetch_every=5")

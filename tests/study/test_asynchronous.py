@@ -1,8 +1,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
-from acoustic.study.asynchronous import ACTIVATIONS, OPTIMIZERS, Curve, Setting, Sizes, speed_ups, statements
+import pytest
+
+from acoustic.study.asynchronous import ACTIVATIONS, OPTIMIZERS, Curve, Setting, Sizes, simulate, speed_ups, statements
+from tests.train.conftest import corpus as corpus
+from tests.train.runs import small_config
 
 
 def curve(*accuracies: float, pace: float = 1.0) -> Curve:
@@ -41,3 +46,17 @@ def test_speed_up_is_sooner_arrival_at_the_end_of_one_replica() -> None:
 def test_rates_fall_with_the_number_of_replicas() -> None:
     candidates = [Sizes().candidates(Setting("relu", "sgd", replicas)) for replicas in (1, 100)]
     assert max(candidates[1]) < min(candidates[0])
+
+
+def test_a_training_is_measured_in_equal_steps_until_it_diverges(corpus: Path, tmp_path: Path) -> None:
+    options = Sizes(width=6, layers=3, batch_size=64).overrides(Setting("relu", "sgd", 4), 0.1)
+    curve = simulate(small_config(corpus, tmp_path, *options), updates=14, measurements=7)
+    # An epoch is of seven batches, of which the last has 62 frames; four are in flight at a time.
+    assert len(curve.frames) == 7 and curve.frames[-1] == 2 * 446
+    assert curve.frames[:2] == pytest.approx([2 * 64, 4 * 64], abs=2)
+    assert curve.seconds == sorted(curve.seconds) and curve.seconds[0] > 0 and math.isfinite(curve.seconds[-1])
+    assert min(curve.accuracies) > 0 and curve.rate == 0.1 and 1 < curve.staleness < 3
+    options = Sizes(width=6, layers=3, batch_size=64).overrides(Setting("relu", "sgd", 4), 1e30)
+    gone = simulate(small_config(corpus, tmp_path, *options), updates=14, measurements=7)
+    assert gone.final == 0.0 and len(gone.seconds) == len(gone.frames) == 7
+    assert gone.seconds[-1] == math.inf and gone.last_seconds < curve.last_seconds
