@@ -106,10 +106,13 @@ def read_scale(name: str) -> Scale:
 def corpus_of(args: argparse.Namespace) -> Corpus:
     """The corpus that the options describe."""
     root = Path(args.corpus).resolve()
-    options = Parser(prog="--fbank-config")
+    options = Parser(prog="acoustic fbank")
     add_dataclass_options(options, FbankOptions)
     given = [f"--config={args.fbank_config}"] if args.fbank_config else []
-    fbank = dataclass_from_args(FbankOptions, options.parse_args(read_config_option(given)))
+    try:
+        fbank = dataclass_from_args(FbankOptions, options.parse_args(read_config_option(given)))
+    except ConfigError as error:
+        raise ConfigError(f"--fbank-config={args.fbank_config}: {error}") from error
     return Corpus(root, root / args.ali_dir, root / args.graph_dir, fbank)
 
 

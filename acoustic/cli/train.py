@@ -73,10 +73,13 @@ def complete(config: TrainConfig) -> None:
 def remember_fbank_options(config: TrainConfig) -> None:
     """Put the options of `features.fbank_config` into the configuration, so that the model carries them."""
     if config.features.fbank_config is not None:
-        parser = Parser(prog=config.features.fbank_config)
+        parser = Parser(prog="acoustic fbank")
         add_dataclass_options(parser, FbankOptions)
-        args = parser.parse_args(read_config_option([f"--config={config.features.fbank_config}"]))
-        config.features.fbank = dataclasses.asdict(dataclass_from_args(FbankOptions, args))
+        try:
+            args = parser.parse_args(read_config_option([f"--config={config.features.fbank_config}"]))
+            config.features.fbank = dataclasses.asdict(dataclass_from_args(FbankOptions, args))
+        except ConfigError as error:
+            raise ConfigError(f"features.fbank_config={config.features.fbank_config}: {error}") from error
 
 
 def claim_exp_dir(config: TrainConfig) -> None:

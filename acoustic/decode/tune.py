@@ -39,9 +39,13 @@ class Grid:
     prior_scales: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
-        """ConfigError on a grid without cells."""
+        """ConfigError on a grid without cells, or with a scale at which nothing can be decoded."""
         if not (self.acoustic_scales and self.insertion_penalties and self.prior_scales):
             raise ConfigError("a grid to tune over needs at least one value of each kind")
+        if not min(self.acoustic_scales) > 0.0:
+            raise ConfigError(
+                f"--acoustic-scales: {min(self.acoustic_scales):g} is among them, but scales are positive"
+            )
 
     @property
     def shape(self) -> tuple[int, int, int]:

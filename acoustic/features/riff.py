@@ -76,7 +76,8 @@ def _expect_riff(reader: ByteReader) -> int:
     """Consume the file's head; returns the size it announces."""
     riff, size, wave = struct.unpack("<4sI4s", reader.read(12))
     if riff != b"RIFF" or wave != b"WAVE":
-        raise reader.error(f"is no RIFF wave file (begins with {riff!r})", "convert it to wav or flac", byte=0)
+        found = f"begins with {riff!r}" if riff != b"RIFF" else f"{wave!r} stands where WAVE should"
+        raise reader.error(f"is no RIFF wave file ({found})", "convert it to wav or flac", byte=0)
     return int(size)
 
 

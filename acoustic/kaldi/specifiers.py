@@ -6,6 +6,7 @@ perhaps a part of it (`feats.ark:1234[0:9,2:5]`). Options stand before the colon
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -188,6 +189,8 @@ def read_pairs(rxfilename: str | Path) -> Iterator[tuple[int, str, str]]:
                 line = reader.read_line()
                 if b"\0" in line:
                     raise reader.error("a binary file where text should be")
+                if line.startswith(codecs.BOM_UTF8):
+                    raise reader.error("begins with a byte order mark, which would be part of the first key")
                 # Split before decoding: only ASCII blanks separate, whatever Unicode calls a space.
                 words = [reader.decode(word) for word in line.rstrip().split(maxsplit=1)]
             except DataError as error:
@@ -201,6 +204,8 @@ def read_pairs(rxfilename: str | Path) -> Iterator[tuple[int, str, str]]:
 def _line_remedy(problem: str) -> str:
     if "newline" in problem:
         return "the file was cut short; if it is complete, end it with a newline"
+    if "byte order mark" in problem:
+        return "save the file as UTF-8 without it"
     return "convert the file to UTF-8" if "UTF-8" in problem else "is it the right file?"
 
 

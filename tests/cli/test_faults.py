@@ -137,6 +137,13 @@ def test_values_of_a_configuration_out_of_range(override: str) -> None:
         compose_train_config(["exp_dir=exp", "train.data_dir=data", "train.ali_dir=ali", override])
 
 
+def test_options_of_other_features_are_named_with_their_file(corpus: Path) -> None:
+    (corpus / "mfcc.conf").write_text("--num-ceps=13\n")
+    told = f"features.fbank_config={corpus}/mfcc.conf: acoustic fbank: unrecognized arguments: --num-ceps=13"
+    with pytest.raises(ConfigError, match=told):
+        train(corpus, f"features.fbank_config={corpus}/mfcc.conf")
+
+
 @pytest.mark.parametrize("name", ["meta", "hpu"])
 def test_a_device_that_networks_are_not_trained_on(name: str) -> None:
     with pytest.raises(ConfigError, match="choose cpu or cuda"):

@@ -89,6 +89,8 @@ def test_utterances_without_reference_are_too_many(parts):
         tune(model, GRAPH / "HCLG.fst", loglikes.items(), dict(list(ref.items())[:3]), words.id_of, Grid((0.1,)))
 
 
-def test_an_empty_grid_is_refused():
-    with pytest.raises(ConfigError):
+def test_a_grid_that_cannot_be_decoded_with_is_refused():
+    with pytest.raises(ConfigError, match="at least one value"):
         Grid(())
+    with pytest.raises(ConfigError, match="--acoustic-scales: 0 is among them"):
+        Grid((0.1, 0.0))

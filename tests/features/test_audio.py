@@ -108,6 +108,12 @@ def test_truncated_wave_is_refused(tmp_path: Path, keep: int) -> None:
         read_audio(f"cat {path} |")
 
 
+def test_a_riff_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"RIFF\4\0\0\0AVI " + bytes(50))
+    with pytest.raises(DataError, match=r"is no RIFF wave file \(b'AVI ' stands where WAVE should"):
+        read_audio(str(tmp_path / "a.wav"))
+
+
 def test_truncated_flac_is_refused(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.flac", pcm(20_000), 8000)
     content = (tmp_path / "a.flac").read_bytes()

@@ -159,6 +159,15 @@ def test_text_in_another_encoding_is_refused(data: Path) -> None:
         DataDir.read(data)
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_utterance(data: Path) -> None:
+    path = data / "utt2spk"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    with pytest.raises(
+        DataError, match=r"utt2spk, line 1: begins with a byte order mark.*save the file as UTF-8 without"
+    ):
+        DataDir.read(data)
+
+
 def test_no_directory_and_no_data(tmp_path: Path) -> None:
     for path in (tmp_path / "missing", tmp_path):
         with pytest.raises(DataError):
