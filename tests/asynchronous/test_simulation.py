@@ -23,7 +23,9 @@ from tests.train.runs import metrics, same_weights, small_config, train_small
 SIMULATION = ("train.strategy=async_simulation", "async.delays.compute_seconds=1")
 OPTIMIZERS = {
     "sgd": ("optim=sgd_plain",),
-    "momentum": ("optim=momentum", "optim.weight_decay=1e-4", "optim.clip_norm=0.5", "optim.max_norm=1.5"),
+    "momentum": (
+        "optim=momentum", "optim.momentum_ramp=3", "optim.weight_decay=1e-4", "optim.clip_norm=0.5", "optim.max_norm=1.5",
+    ),
     "adagrad": ("optim=adagrad", "model.dropout=0.2"),
     "all else": (
         "optim=adamw", "optim.learning_rate=0.001", "optim.label_smoothing=0.1", "average=last", "model.dropout=0.2",
