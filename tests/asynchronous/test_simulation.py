@@ -24,7 +24,8 @@ SIMULATION = ("train.strategy=async_simulation", "async.delays.compute_seconds=1
 OPTIMIZERS = {
     "sgd": ("optim=sgd_plain",),
     "momentum": (
-        "optim=momentum", "optim.momentum_ramp=3", "optim.weight_decay=1e-4", "optim.clip_norm=0.5", "optim.max_norm=1.5",
+        "optim=momentum", "optim.momentum_ramp=3", "optim.weight_decay=1e-4", "optim.clip_norm=0.5",
+        "optim.max_norm=1.5",
     ),
     "adagrad": ("optim=adagrad", "model.dropout=0.2"),
     "all else": (
