@@ -65,9 +65,11 @@ def ask(name: str, slot: int | None, process: int, done: bool = True) -> Report:
     return {"from": {"name": name, "slot": slot, "process": process}, "finished": finished if done else None}
 
 
-def make(num_updates: int, replicas: int, *reports: Report | Callable[[], Report]) -> tuple[Any, Queues, Dispatcher]:
+def make(
+    num_updates: int, replicas: int, *reports: Report | Callable[[], Report], max_staleness: int | None = None
+) -> tuple[Any, Queues, Dispatcher]:
     """A coordinator of so many replicas that will get some reports, and so many updates to be done."""
-    options = AsynchronousConfig(replicas=replicas, lease_seconds=60)
+    options = AsynchronousConfig(replicas=replicas, lease_seconds=60, max_staleness=max_staleness)
     config = TrainConfig(exp_dir="exp", train=TrainData(data_dir="data", ali_dir="ali"), asynchronous=options)
     coordinator: Any = Coordinator(config, Path("nowhere"))
     coordinator.control, coordinator.processes = Queues(*reports), Posts(replicas)
@@ -134,3 +136,16 @@ def test_guests_come_leave_and_are_given_up(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_guest_may_be_the_first_to_ask() -> None:
     coordinator, _, dispatcher = make(1, 2, ask("guest", None, 7, done=False), ask("guest", None, 7))
     assert outcome(list(coordinator.work(dispatcher))) == [(2, 0, False)]
+
+
+def test_a_replica_that_dies_while_it_waits_loses_nothing_and_gets_nothing() -> None:
+    def die() -> Report:
+        coordinator.processes.kill("replica", 1)
+        return None
+
+    coordinator, queues, dispatcher = make(
+        2, 2, ask("a", 0, 100, done=False), ask("b", 1, 101, done=False), die, ask("a", 0, 100), ask("a", 0, 100),
+        max_staleness=0,
+    )  # fmt: skip
+    assert outcome(list(coordinator.work(dispatcher))) == [(0, 0, False), (0, 1, False)]
+    assert queues.sent == [("a", 0), ("a", 1)] and coordinator.processes.num_started == 1
