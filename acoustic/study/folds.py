@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,6 +20,10 @@ from acoustic.kaldi.tables import RandomAccessTable, TableWriter
 from acoustic.log import Tally
 
 SETS = ("train", "dev", "test")
+# What decides results, beside audio and stored features themselves.
+DATA_FILES = ("wav.scp", "segments", "text", "utt2spk", "feats.scp", "cmvn.scp")
+ALI_FILES = ("ali.*", "final.mdl")
+GRAPH_FILES = ("HCLG.fst", "words.txt")
 
 
 @dataclass(frozen=True)
@@ -89,11 +95,11 @@ def prepare_fold(corpus: Corpus, name: str, out_dir: Path) -> Fold:
     Stored features are taken as they are, others are computed from the audio; statistics are by speaker.
 
     Raises:
-        ConfigError: what is there is of another corpus, or its features have other options.
+        ConfigError: what is there is of another corpus, or one that has changed, or its features have other options.
         DataError: no such division, or faulty data.
     """
     fold = fold_at(corpus, name, out_dir)
-    claim_folder(fold.data.parent, corpus)
+    claim_folder(fold.data.parent, corpus, name)
     torch.set_num_threads(1)
     for part in SETS:
         if (fold.data / part).exists():
@@ -110,19 +116,37 @@ def prepare_fold(corpus: Corpus, name: str, out_dir: Path) -> Fold:
     return fold
 
 
-def claim_folder(folder: Path, corpus: Corpus) -> None:
-    """Write down what corpus a fold's folder is of, or check that it is the same.
+def claim_folder(folder: Path, corpus: Corpus, name: str) -> None:
+    """Write down what division of what corpus a fold's folder is of, or check that it is the same.
 
     Raises:
-        ConfigError: it is another, or its features have other options.
+        ConfigError: it is another, or has changed since, or its features have other options.
+        DataError: no such division.
     """
     path = folder / "corpus.json"
     places = {name: str(getattr(corpus, name).resolve()) for name in ("root", "ali_dir", "graph_dir")}
-    now = {**places, "fbank": asdict(corpus.fbank)}
-    if path.exists() and fsio.read_json(path) != now:
-        remedy = "choose another output folder, or remove that one"
-        raise ConfigError(f"{folder} is of another corpus, graph or options of filter banks: {remedy}")
+    now = {**places, "fbank": asdict(corpus.fbank), "contents": contents(corpus, name)}
+    if path.exists() and now != now | fsio.read_json(path):  # an older one does not name the contents
+        raise ConfigError(
+            f"{folder} is of another corpus, graph or options of filter banks, or of what these held before: choose "
+            "another output folder, or remove that one"
+        )
     fsio.write_json(path, now)
+
+
+def contents(corpus: Corpus, name: str) -> str:
+    """SHA-256 of the tables of a division, the alignments and the graph."""
+    division = corpus.divisions()[name]
+    folders: list[tuple[Path, tuple[str, ...]]] = [
+        *((division / part, DATA_FILES) for part in SETS), (corpus.ali_dir, ALI_FILES), (corpus.graph_dir, GRAPH_FILES)
+    ]  # fmt: skip
+    found = [
+        [str(number), path.name, fsio.sha256_file(path)]
+        for number, (folder, patterns) in enumerate(folders)
+        for pattern in patterns
+        for path in sorted(folder.glob(pattern))
+    ]
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
 
 
 def write_features(directory: DataDir, options: FbankOptions, store: Path) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,10 +17,12 @@ from torch import Tensor
 from acoustic.analysis.phones import PhoneSet
 from acoustic.cli.claims import read_scale
 from acoustic.cli.hydra_config import compose_train_config
+from acoustic.errors import ConfigError
+from acoustic.features.fbank import FbankOptions
 from acoustic.study import cell as cell_module
 from acoustic.study import unsupervised
 from acoustic.study.cell import Cell
-from acoustic.study.folds import Fold
+from acoustic.study.folds import Corpus, Fold, claim_folder
 from acoustic.study.result import Result
 from acoustic.train.config import TrainConfig
 
@@ -59,6 +62,26 @@ def test_each_training_has_the_sets_of_its_fold(tmp_path: Path) -> None:
     assert (config.exp_dir, config.data.cache_dir) == (
         f"{tmp_path}/out/fold1/cells/relu-4_seed7", f"{tmp_path}/cache",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("changed", ["data/fold1/train/text", "data/fold1/test/utt2spk", "exp/tri1_ali/ali.1.gz",
+                                     "exp/tri1_ali/final.mdl", "exp/tri1/graph/HCLG.fst"])  # fmt: skip
+def test_results_of_data_that_have_changed_in_place_are_not_taken(
+    experiment: Path, tmp_path: Path, changed: str
+) -> None:
+    root = shutil.copytree(experiment, tmp_path / "corpus")
+    corpus = Corpus(root, root / "exp/tri1_ali", root / "exp/tri1/graph", FbankOptions())
+    for _ in range(2):
+        claim_folder(tmp_path, corpus, "fold1")
+    with (root / changed).open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(ConfigError, match="held before"):
+        claim_folder(tmp_path, corpus, "fold1")
+    values = json.loads((tmp_path / "corpus.json").read_text())
+    del values["contents"]  # as folders have it that are older
+    (tmp_path / "corpus.json").write_text(json.dumps(values))
+    claim_folder(tmp_path, corpus, "fold1")
+    assert "contents" in json.loads((tmp_path / "corpus.json").read_text())
 
 
 def test_loss_and_accuracy_are_those_of_the_network_that_is_kept(
