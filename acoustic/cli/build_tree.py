@@ -67,7 +67,6 @@ def run(args: argparse.Namespace) -> None:
     options = TreeOptions(args.num_leaves, args.thresh, args.cluster_thresh)
     grown = build_tree(stats, roots, questions, topology, options)
     model = TransitionModel.from_tree(grown.tree, topology)
-    tree_dir.mkdir(parents=True, exist_ok=True)
     grown.tree.write(tree_dir / "tree")
     write_model(tree_dir / "final.mdl", model)
     write_text(tree_dir / "questions.int", "".join(" ".join(map(str, phones)) + "\n" for phones in questions))

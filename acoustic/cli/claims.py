@@ -59,9 +59,12 @@ def run(args: argparse.Namespace) -> None:
         return
     stats()  # before any time is spent
     device = device_of(args.device)
-    num_jobs = args.num_jobs or (torch.cuda.device_count() if device == "cuda" else num_cores())
+    num_jobs = args.num_jobs
+    if num_jobs is None:
+        num_jobs = torch.cuda.device_count() if device == "cuda" else num_cores()
+    if num_jobs < 1:
+        raise ConfigError(f"--num-jobs={num_jobs}: at least 1 is needed")
     corpus, out_dir = corpus_of(args), Path(args.out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
     folds = chosen_folds(list(corpus.divisions()), args.folds)
     start = time.monotonic()
     grid = run_grid(corpus, out_dir, scale, claims, folds, compose_train_config, num_jobs, device)

@@ -28,7 +28,6 @@ def run(args: argparse.Namespace) -> None:
     topology = Topology.read(lang_dir / "topo")
     tree = DecisionTree.monophone(topology, read_phone_sets(lang_dir / "phones" / "sets.int"))
     model = TransitionModel.from_tree(tree, topology)
-    model_dir.mkdir(parents=True, exist_ok=True)
     tree.write(model_dir / "tree")
     write_model(model_dir / "final.mdl", model)
     logger.info(f"{len(topology.phones)} phones, {model.num_pdfs} pdfs, {model.num_transition_ids} transition_ids")

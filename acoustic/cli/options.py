@@ -23,7 +23,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:  # type: ignore[override]
         """Raise ConfigError instead of printing the usage and leaving."""
         words = message.removeprefix("unrecognized arguments: ")
-        if words != message and not words.startswith("-"):  # argparse takes those behind an option for too many
+        takes_any = any(action.nargs == "*" and not action.option_strings for action in self._actions)
+        if words != message and not words.startswith("-") and takes_any:  # but argparse not those behind an option
             message += "; options stand before or behind the other arguments, not among them"
         raise ConfigError(f"{self.prog}: {message} ({self.prog} --help shows an example)")
 

@@ -31,6 +31,8 @@ def run(args: argparse.Namespace) -> None:
     """Paste and write every utterance that all streams have."""
     if len(args.feats) < 2:
         raise ConfigError("acoustic paste-feats: give two or more streams, then the output")
+    if args.length_tolerance < 0:
+        raise ConfigError(f"--length-tolerance={args.length_tolerance}: must not be negative")
     tally = log.Tally()
     with TableWriter(args.out, "matrix", args.compression_method) as writer:
         for utt, pasted in log.progress(paste_tables(args.feats, tally, args.length_tolerance), "paste-feats"):

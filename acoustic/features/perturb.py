@@ -30,7 +30,10 @@ def parse_speed(text: str) -> Fraction:
     Raises:
         ValueError: not a number between 0.25 and 4, or with more than three decimals.
     """
-    speed = Fraction(text)
+    try:
+        speed = Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise ValueError(f"{text!r} is no number") from error
     if not Fraction(1, 4) <= speed <= 4:
         raise ValueError(f"speed {text} is not between 0.25 and 4")
     if speed.denominator > MAX_DENOMINATOR:

@@ -75,6 +75,8 @@ class Search:
             raise ConfigError(f"--objective={self.objective}: choose one of {', '.join(OBJECTIVES)}")
         if "" in self.folds or len(set(self.folds)) < len(self.folds):
             raise ConfigError(f"--folds={','.join(self.folds)}: give the name of each fold once")
+        if not 0 <= self.seed < 2**31:
+            raise ConfigError(f"--seed={self.seed}: must lie in [0, 2^31)")
         if self.objective == "dev_wer" and self.graph_dir is None:
             raise ConfigError("--objective=dev_wer: words are decoded with the graph of --graph-dir")
 

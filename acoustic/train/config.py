@@ -105,6 +105,8 @@ class DataConfig:
             raise ValueError("data.window_shards must be at least 1 and data.memory_gb not negative")
         if self.batch_size < 1 or self.eval_batch_size < 1 or self.num_jobs < 1:
             raise ValueError("data.batch_size, data.eval_batch_size and data.num_jobs must be at least 1")
+        if self.length_tolerance < 0 or not 0 <= self.max_skip_fraction <= 1:
+            raise ValueError("data.length_tolerance must not be negative, data.max_skip_fraction lie between 0 and 1")
         if self.dtype not in ("float16", "float32"):
             raise ValueError(f"data.dtype={self.dtype!r}: choose float16 or float32")
 

@@ -130,7 +130,7 @@ def test_options_of_loglikes_out_of_range_or_without_use(corpus: Path, option: s
 @pytest.mark.parametrize(
     "override",
     ["optim.weight_decay=-1", "optim.betas=[0.9]", "optim.betas=[0.9,1]", "runtime.num_threads=0",
-     "schedule.warmup_steps=-5", "schedule.final_rate=-1"],
+     "schedule.warmup_steps=-5", "schedule.final_rate=-1", "data.length_tolerance=-1"],
 )  # fmt: skip
 def test_values_of_a_configuration_out_of_range(override: str) -> None:
     with pytest.raises(ConfigError, match=override.split("=")[0]):

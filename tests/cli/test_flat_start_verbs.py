@@ -151,3 +151,6 @@ def test_init_mono_has_pdfs_for_each_set_of_phones(tmp_path):
     model, kaldis = (TransitionModel.read(p / "final.mdl") for p in (tmp_path / "mono", GOLDEN / "model" / "mono"))
     assert tree.num_pdfs == model.num_pdfs == 5 + 3 * (len(sets) - 1)
     assert model.fingerprint() == kaldis.fingerprint()
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"file/mono.* cannot be written"):
+        run(["init-mono", str(lang), str(tmp_path / "file" / "mono")])

@@ -43,6 +43,8 @@ def test_an_option_among_the_overrides_is_told() -> None:
             ConfigError, match=r"unrecognized arguments: .*=.*; options stand before or behind the other"
         ):
             run(command)
+    with pytest.raises(ConfigError, match=r"unrecognized arguments: c \(acoustic init-mono --help"):
+        run(["init-mono", "a", "b", "c"])
     with pytest.raises(ConfigError, match=r"unrecognized arguments: --trails=3 \(acoustic tune --help"):
         run(["tune", "exp", "--trails=3"])
 

@@ -49,6 +49,8 @@ def test_lengths_may_differ_within_the_tolerance(tmp_path: Path) -> None:
     assert {utt: m.shape for utt, m in read_table(f"ark:{tmp_path}/p.ark", "matrix")} == {"a": (5, 5), "b": (9, 5)}
     with pytest.raises(DataError, match=r"length_mismatch \(e\.g\. a: streams of 5, 7 frames"):
         run(["paste-feats", "--length-tolerance=1", one, other, f"ark:{tmp_path}/q.ark"])
+    with pytest.raises(ConfigError, match="--length-tolerance=-1: must not be negative"):
+        run(["paste-feats", "--length-tolerance=-1", one, other, f"ark:{tmp_path}/q.ark"])
     assert not (tmp_path / "q.ark").exists()
 
 

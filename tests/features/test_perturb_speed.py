@@ -41,7 +41,7 @@ def test_speed_one_changes_nothing() -> None:
     assert perturb_speed(samples, Fraction(1)) is samples
 
 
-@pytest.mark.parametrize("text", ["", "fast", "0.1", "5", "0.98765", "-1", "nan"])
+@pytest.mark.parametrize("text", ["", "fast", "0.1", "5", "0.98765", "-1", "nan", "1/0"])
 def test_speeds_that_are_refused(text: str) -> None:
     with pytest.raises(ValueError):
         parse_speed(text)

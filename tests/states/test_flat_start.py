@@ -266,6 +266,9 @@ def test_from_graphs_and_features_to_context_dependent_alignments(tmp_path, lang
         )
     with pytest.raises(ConfigError, match="--num-leaves"):
         run(["build-tree", "--num-leaves=0", *build[1:]])
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"file/tri.* cannot be written"):
+        run(["build-tree", *build[:-1], str(tmp_path / "file" / "tri")])
 
 
 def test_utterances_that_cannot_be_aligned_are_counted(tmp_path, features):

@@ -13,7 +13,7 @@ import pytest
 from acoustic.cli.claims import read_scale
 from acoustic.cli.hydra_config import compose_train_config
 from acoustic.cli.main import run
-from acoustic.errors import ConfigError
+from acoustic.errors import ConfigError, DataError
 from acoustic.study import cell as cell_module
 from acoustic.study import rates as rates_module
 from acoustic.study.cell import Cell
@@ -302,6 +302,14 @@ def test_a_rate_that_diverged_is_not_chosen_though_others_learn_nothing(
     fold = Fold("fold1", tmp_path, tmp_path, tmp_path, tmp_path)
     found = rates_module.choose_rates(fold, tmp_path, scale, ["leaky_relu-2"], compose_train_config, 1, "cpu")
     assert found.rates["relu"] == pytest.approx(chosen * scale.rates["relu"])
+
+
+def test_a_number_of_jobs_or_a_folder_that_cannot_be(experiment: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--num-jobs=0"):
+        run(["claims", "--num-jobs=0", str(experiment), str(tmp_path / "x")])
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"file/x.* cannot be written"):
+        run(["claims", "--num-jobs=1", "--folds=1", str(experiment), str(tmp_path / "file" / "x")])
 
 
 def test_unknown_names_are_refused(experiment: Path, tmp_path: Path) -> None:

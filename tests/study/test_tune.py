@@ -189,6 +189,8 @@ def test_a_search_that_never_trained_does_not_hold_its_folder(
     for folds in ("", "a,a", "a,"):
         with pytest.raises(ConfigError, match="--folds=" + folds):
             run([*arguments, f"--folds={folds}"])
+    with pytest.raises(ConfigError, match="--seed=-1"):
+        run([*arguments, "--seed=-1"])
 
 
 def test_words_need_dev_data_of_their_own(arguments: list[str], tmp_path: Path) -> None:
