@@ -118,10 +118,12 @@ def test_a_push_over_which_a_shard_dies_is_lost_and_not_sent_again(net: Net, is_
     net.dies_at, net.is_served = PUSH_BYTES, is_served
     done = worker.work(lease(1))
     assert done["was_lost"] and done["staleness"] == [0] and done["num_frames"] == 64
-    done = worker.work(lease(2))
+    done = worker.work(lease(2, fetches=False))  # with parameters that its successor has never had
+    assert done["was_lost"] and done["staleness"] == [1] and net.num_connected == 2
+    done = worker.work(lease(3))
     assert done["staleness"] == [0, 0] and not done["was_lost"] and net.num_connected == 3
     versions = [server.shard.version for server in net.servers if server]
-    assert versions == [3, 1]  # the second began anew from its snapshot
+    assert versions == [4, 1]  # the second began anew from its snapshot
 
 
 def test_a_shard_that_dies_over_a_fetch_is_asked_again(net: Net) -> None:
