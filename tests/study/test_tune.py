@@ -367,9 +367,29 @@ def test_after_the_last_fold_nothing_is_given_up(
     run([*arguments, "--objective=dev_wer", "--graph-dir=graph", "--trials=7"])
     trials = study_of(tmp_path / "study").trials
     assert [trial.value for trial in trials] == [10.0 + number for number in range(7)]
+    assert not any("given_up" in trial.user_attrs for trial in trials)
+
+
+def test_what_diverged_is_worth_the_worst_that_ended_and_violates_the_constraint(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made_up(search: Search, trial: Any, *_: Any) -> float:
+        if trial.number in (2, 4):
+            raise tuning.TrainingError("dev loss rose")
+        return [5.0, 3.0, 0.0, 9.0][trial.number]
+
+    monkeypatch.setattr(tuning, "run_fold", made_up)
+    run([*arguments, "--objective=dev_wer", "--graph-dir=graph", "--trials=5"])
+    trials = study_of(tmp_path / "study").trials
+    assert [trial.value for trial in trials] == [5.0, 3.0, 5.0, 9.0, 9.0]
+    assert [trial.constraints["diverged"] > 0 for trial in trials] == [False, False, True, False, True]
+    assert len({trial.params["optim.momentum"] for trial in trials}) == 5  # processes draw apart
 
 
 def test_a_run_without_a_finite_dev_loss_diverged(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"step": 5, "dev_loss": null}\n')
     with pytest.raises(tuning.TrainingError, match="finite"):
         tuning.best_dev_loss(tmp_path)
+    lines = [f'{{"step": {step}, "dev_loss": {loss}}}\n' for step, loss in ((0, 4.0), (5, 1.0), (9, "null"), (14, 2.0))]
+    (tmp_path / "metrics.jsonl").write_text("".join(lines))
+    assert tuning.best_dev_loss(tmp_path) == 1.0
