@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from acoustic.cli.options import parse_share
 from acoustic.decode.graph import read_ids
 from acoustic.decode.time_files import Place, TimedLabel, ctm_lines, read_places, textgrid
 from acoustic.decode.times import Interval, WordTimes, phone_intervals
@@ -48,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--segments", help="segments of the data directory: times in the CTM are those of recordings")
     parser.add_argument("--reco2file-and-channel", help="names the recordings' files and channels in the CTM")
     parser.add_argument("--frame-shift", type=float, default=0.01, help="in seconds (default: 0.01)")
-    parser.add_argument("--max-skip-fraction", type=float, default=0.05, help="fail if more cannot be timed (0.05)")
+    parser.add_argument(
+        "--max-skip-fraction", type=parse_share, default=0.05, help="fail if more cannot be timed (0.05)"
+    )
     parser.add_argument("model", help="final.mdl of the alignments")
     parser.add_argument("alignments", help="alignment directory, or an rspecifier")
     parser.add_argument("out", help="the CTM file (- for standard output), or the folder of TextGrids")

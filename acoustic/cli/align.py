@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from acoustic.cli.options import add_dataclass_options, dataclass_from_args
+from acoustic.cli.options import add_dataclass_options, dataclass_from_args, parse_share
 from acoustic.decode.align import Aligner, AlignOptions, align_utterances
 from acoustic.decode.jobs import num_cores
 from acoustic.decode.search import NoPathError
@@ -32,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare options and arguments in Kaldi's order."""
     add_dataclass_options(parser, AlignOptions)
     parser.add_argument("--num-jobs", type=int, default=num_cores(), help="worker processes (default: the cores)")
-    parser.add_argument("--max-skip-fraction", type=float, default=0.05, help="fail if more cannot be aligned (0.05)")
+    parser.add_argument(
+        "--max-skip-fraction", type=parse_share, default=0.05, help="fail if more cannot be aligned (0.05)"
+    )
     parser.add_argument(
         "--scores-per-frame", action="store_true", help="scores are unscaled and divided by the frames, to be compared"
     )

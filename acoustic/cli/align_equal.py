@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from acoustic.cli.options import parse_share
 from acoustic.decode.align_equal import align_equally
 from acoustic.errors import ConfigError, DataError
 from acoustic.kaldi.tables import RandomAccessTable, TableWriter, read_table
@@ -18,7 +19,9 @@ logger = get_logger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare options and arguments in Kaldi's order."""
     parser.add_argument("--seed", type=int, default=0, help="of the choice of pronunciations and silences (default: 0)")
-    parser.add_argument("--max-skip-fraction", type=float, default=0.05, help="fail if more cannot be aligned (0.05)")
+    parser.add_argument(
+        "--max-skip-fraction", type=parse_share, default=0.05, help="fail if more cannot be aligned (0.05)"
+    )
     parser.add_argument("graphs_rspecifier", help="graphs of compile-train-graphs")
     parser.add_argument("features_rspecifier", help="features, for their lengths")
     parser.add_argument("ali_wspecifier", help="where the alignments go")

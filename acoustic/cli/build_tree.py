@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from acoustic.cli.options import parse_share
 from acoustic.cli.train_gmm import add_feature_options, speakers
 from acoustic.errors import ConfigError, DataError
 from acoustic.fsio import write_text
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--central-position", type=int, default=1, help="of the phone itself, from 0 (1)")
     parser.add_argument("--questions", help="file of sets of phone ids (default: by clustering, and lang's own)")
     add_feature_options(parser)
-    parser.add_argument("--max-skip-fraction", type=float, default=0.05, help="fail if more are of no use (0.05)")
+    parser.add_argument("--max-skip-fraction", type=parse_share, default=0.05, help="fail if more are of no use (0.05)")
     parser.add_argument("lang_dir", help="its topo, phones/roots.int, sets.int, extra_questions.int, context_indep.int")
     parser.add_argument("ali_dir", help="alignments and their final.mdl")
     parser.add_argument("features_rspecifier", help="filter banks; all are held in memory")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from acoustic.cli.options import parse_share
 from acoustic.decode.compare import Comparison, PhoneChanges, check_phone_ids, phones_with_other_hmms
 from acoustic.errors import ConfigError, DataError
 from acoustic.kaldi.alignments import read_alignments, read_model
@@ -25,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", help="only these utterances (default: all that the first alignment has)")
     parser.add_argument("--frame-shift", type=float, default=0.01, help="in seconds (default: 0.01)")
     parser.add_argument("--tolerance", type=float, default=0.02, help="boundaries this near are counted, in s (0.02)")
-    parser.add_argument("--max-skip-fraction", type=float, default=0.05, help="fail if more are in one only (0.05)")
+    parser.add_argument(
+        "--max-skip-fraction", type=parse_share, default=0.05, help="fail if more are in one only (0.05)"
+    )
     parser.add_argument("first", help="alignment directory (ali.*.gz, final.mdl)")
     parser.add_argument("second", help="another; its phones must have the same ids")
 

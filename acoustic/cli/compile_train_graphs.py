@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterator
 from functools import partial
 
-from acoustic.cli.options import add_dataclass_options, dataclass_from_args
+from acoustic.cli.options import add_dataclass_options, dataclass_from_args, parse_share
 from acoustic.decode.graph import read_ids
 from acoustic.decode.jobs import in_processes, num_cores
 from acoustic.decode.train_graphs import TrainGraphCompiler, TrainGraphOptions, transcript_ids
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--word-symbol-table", help="words.txt: the transcripts are words, not ids")
     parser.add_argument("--oov", help="the word of words.txt that stands for unknown ones (default: none may be)")
     parser.add_argument("--num-jobs", type=int, default=num_cores(), help="worker processes (default: the cores)")
-    parser.add_argument("--max-skip-fraction", type=float, default=0.05, help="fail if more have no graph (0.05)")
+    parser.add_argument("--max-skip-fraction", type=parse_share, default=0.05, help="fail if more have no graph (0.05)")
     parser.add_argument("tree")
     parser.add_argument("model", help="final.mdl")
     parser.add_argument("lexicon", help="L.fst of the lang directory")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from acoustic.cli.options import parse_share
 from acoustic.errors import DataError
 from acoustic.kaldi.alignments import read_alignments_of
 from acoustic.kaldi.tables import TableWriter
@@ -22,7 +23,9 @@ logger = get_logger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare options and arguments in Kaldi's order."""
-    parser.add_argument("--max-skip-fraction", type=float, default=0.05, help="fail if more cannot be converted (0.05)")
+    parser.add_argument(
+        "--max-skip-fraction", type=parse_share, default=0.05, help="fail if more cannot be converted (0.05)"
+    )
     parser.add_argument("old_model", help="final.mdl of the alignments")
     parser.add_argument("new_model", help="final.mdl of the other tree")
     parser.add_argument("new_tree", help="that tree")

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from acoustic.cli.options import parse_share
 from acoustic.decode.jobs import num_cores
 from acoustic.doctor.clean import DROPPED, check_is_new, clean
 from acoustic.doctor.examine import examine
@@ -34,7 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--length-tolerance", type=int, default=5, help="frames by which alignments may differ (default: 5)"
     )
     parser.add_argument(
-        "--max-skip-fraction", type=float, default=0.05, help="share of utterances that may be lost (default: 0.05)"
+        "--max-skip-fraction",
+        type=parse_share,
+        default=0.05,
+        help="share of utterances that may be lost (default: 0.05)",
     )
     parser.add_argument("--num-jobs", type=int, default=num_cores(), help="processes (default: one a core)")
 
@@ -72,8 +76,8 @@ def options_from(args: argparse.Namespace) -> Options:
     """
     if args.num_jobs < 1:
         raise ConfigError(f"--num-jobs={args.num_jobs}: at least 1 is needed")
-    if args.length_tolerance < 0 or not 0 <= args.max_skip_fraction <= 1:
-        raise ConfigError("--length-tolerance must not be negative, --max-skip-fraction lie between 0 and 1")
+    if args.length_tolerance < 0:
+        raise ConfigError("--length-tolerance must not be negative")
     if args.channel is not None and args.channel < 0:
         raise ConfigError("--channel must not be negative")
     return Options(**{name: value for name, value in vars(args).items() if name != "fix"})

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 
 from acoustic.cli.decode import check_models
-from acoustic.cli.options import add_dataclass_options, dataclass_from_args
+from acoustic.cli.options import add_dataclass_options, dataclass_from_args, parse_share
 from acoustic.decode.decoder import NoPathError, decode_utterances
 from acoustic.decode.graph import read_graph
 from acoustic.decode.jobs import num_cores
@@ -30,7 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_dataclass_options(parser, LatticeOptions)
     parser.add_argument("--num-jobs", type=int, default=num_cores(), help="worker processes (default: the cores)")
     parser.add_argument(
-        "--max-skip-fraction", type=float, default=0.05, help="fail if more utterances have no path (default: 0.05)"
+        "--max-skip-fraction",
+        type=parse_share,
+        default=0.05,
+        help="fail if more utterances have no path (default: 0.05)",
     )
     parser.add_argument("model", help="final.mdl, of which only the transition model is read")
     parser.add_argument("graph", help="HCLG.fst made for that model, for training best with a weak language model")

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from acoustic.cli.options import parse_bool
+from acoustic.cli.options import parse_bool, parse_share
 from acoustic.data.prefetch import prefetch
 from acoustic.decode.forward import AcousticModel, by_frames
 from acoustic.decode.priors import PRIOR_FLOOR
@@ -52,7 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--utt2spk", help="rspecifier of the speakers, for features given as an rspecifier")
     parser.add_argument("--fmllr", help="fMLLR transforms: an rspecifier, or a directory with trans.N")
     parser.add_argument("--for-model", help="final.mdl that will decode: refuse a network trained on another's tree")
-    parser.add_argument("--max-skip-fraction", type=float, default=0.05, help="fail when more utterances are skipped")
+    parser.add_argument(
+        "--max-skip-fraction", type=parse_share, default=0.05, help="fail when more utterances are skipped"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -112,8 +114,6 @@ def check_options(args: argparse.Namespace) -> None:
     for option, value in (("--prior-scale", args.prior_scale), ("--prior-floor", args.prior_floor)):
         if not 0 <= value < math.inf:
             raise ConfigError(f"{option}={value}: must be finite and not negative")
-    if not 0 <= args.max_skip_fraction <= 1:
-        raise ConfigError(f"--max-skip-fraction={args.max_skip_fraction}: must lie between 0 and 1")
     if not is_folder(args.feats):
         parse_rspecifier(args.feats)
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import types
 import typing
@@ -43,6 +44,14 @@ def parse_bool(text: str) -> bool:
     if text.lower() in FALSE:
         return False
     raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+
+
+def parse_share(text: str) -> float:
+    """A share of a whole, such as of utterances that may be lost: a number between 0 and 1."""
+    with contextlib.suppress(ValueError):
+        if 0.0 <= float(text) <= 1.0:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no number between 0 and 1")
 
 
 def _value_type(annotation: Any) -> Callable[[str], Any]:

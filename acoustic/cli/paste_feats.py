@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from acoustic import log
+from acoustic.cli.options import parse_share
 from acoustic.errors import ConfigError
 from acoustic.features.paste import paste_tables
 from acoustic.kaldi.tables import TableWriter
@@ -24,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compression-method", type=int, help="1..7, as copy-feats; 2 is Kaldi's usual (default: none)"
     )
-    parser.add_argument("--max-skip-fraction", type=float, default=0.05, help="fail when more utterances are skipped")
+    parser.add_argument(
+        "--max-skip-fraction", type=parse_share, default=0.05, help="fail when more utterances are skipped"
+    )
 
 
 def run(args: argparse.Namespace) -> None:

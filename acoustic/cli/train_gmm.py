@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acoustic.analysis.phones import read_silence_phones
-from acoustic.cli.options import add_dataclass_options, dataclass_from_args
+from acoustic.cli.options import add_dataclass_options, dataclass_from_args, parse_share
 from acoustic.decode.jobs import num_cores
 from acoustic.errors import ConfigError, DataError
 from acoustic.kaldi.alignments import read_alignments_of, write_alignments
@@ -47,7 +47,9 @@ def add_training_options(parser: argparse.ArgumentParser, owner: type[GmmOptions
     parser.add_argument("--silence-phones", default="", help="colon-separated ids, for --boost-silence")
     add_feature_options(parser)
     parser.add_argument("--num-jobs", type=int, default=num_cores(), help="worker processes (default: the cores)")
-    parser.add_argument("--max-skip-fraction", type=float, default=0.05, help="fail if more cannot be aligned (0.05)")
+    parser.add_argument(
+        "--max-skip-fraction", type=parse_share, default=0.05, help="fail if more cannot be aligned (0.05)"
+    )
 
 
 def add_feature_options(parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,9 @@ class OptimConfig:
     def __post_init__(self) -> None:
         if self.name not in ("sgd", "adagrad", "adam", "adamw", "hessian_free"):
             raise ValueError(f"optim.name={self.name!r}: choose sgd, adagrad, adam, adamw or hessian_free")
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"optim.{name}={value}: must be finite")
         if self.damping <= 0 or self.max_cg_iterations < 1:
             raise ValueError("optim.damping must be positive and optim.max_cg_iterations at least 1")
         if not 0 <= self.cg_decay <= 1 or not 0 < self.curvature_fraction <= 1:

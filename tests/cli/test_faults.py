@@ -127,10 +127,18 @@ def test_options_of_loglikes_out_of_range_or_without_use(corpus: Path, option: s
         loglikes(corpus, option)
 
 
+@pytest.mark.parametrize("share", ["1.5", "-0.1", "nan", "x"])
+@pytest.mark.parametrize("verb", ["decode", "align-equal"])
+def test_a_share_of_utterances_that_cannot_be(verb: str, share: str) -> None:
+    with pytest.raises(ConfigError, match=f"--max-skip-fraction: '{share}' is no number between 0 and 1"):
+        run([verb, f"--max-skip-fraction={share}", *"abcd"])
+
+
 @pytest.mark.parametrize(
     "override",
     ["optim.weight_decay=-1", "optim.betas=[0.9]", "optim.betas=[0.9,1]", "runtime.num_threads=0",
-     "schedule.warmup_steps=-5", "schedule.final_rate=-1", "data.length_tolerance=-1"],
+     "schedule.warmup_steps=-5", "schedule.final_rate=-1", "data.length_tolerance=-1", "optim.learning_rate=nan",
+     "optim.learning_rate=inf", "optim.weight_decay=nan"],
 )  # fmt: skip
 def test_values_of_a_configuration_out_of_range(override: str) -> None:
     with pytest.raises(ConfigError, match=override.split("=")[0]):
