@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
     """Train, judge, write."""
     claims, scale = chosen_claims(args.claims), read_scale("quick" if args.quick else args.size)
     if args.seeds:
-        scale = dataclasses.replace(scale, seeds=parse_ints("--seeds", args.seeds))
+        scale = dataclasses.replace(scale, seeds=parse_seeds(args.seeds))
     if args.list:
         for claim in claims:
             print(f"{claim.name}: {claim.text} ({claim.paper}); trains {', '.join(claim.settings)}")
@@ -135,16 +135,18 @@ def chosen_folds(there: Sequence[str], wanted: str | None) -> list[str]:
     return names
 
 
-def parse_ints(option: str, text: str) -> list[int]:
-    """Whole numbers separated by commas, each once.
+def parse_seeds(text: str) -> list[int]:
+    """Seeds separated by commas, each once.
 
     Raises:
         ConfigError: anything else.
     """
     try:
-        numbers = [int(part) for part in text.split(",")]
+        seeds = [int(part) for part in text.split(",")]
     except ValueError as error:
-        raise ConfigError(f"{option}={text}: expected whole numbers separated by commas") from error
-    if len(set(numbers)) < len(numbers):
-        raise ConfigError(f"{option}={text}: each number once")
-    return numbers
+        raise ConfigError(f"--seeds={text}: expected whole numbers separated by commas") from error
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(f"--seeds={text}: each number once")
+    if not all(0 <= seed < 2**31 for seed in seeds):
+        raise ConfigError(f"--seeds={text}: must lie in [0, 2^31)")
+    return seeds

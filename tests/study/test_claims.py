@@ -313,7 +313,15 @@ def test_a_number_of_jobs_or_a_folder_that_cannot_be(experiment: Path, tmp_path:
 
 
 def test_unknown_names_are_refused(experiment: Path, tmp_path: Path) -> None:
-    for option in ("--claims=nonsense", "--size=nonsense", "--folds=9", "--folds=1,1", "--seeds=x", "--seeds=2,2"):
+    for option in (
+        "--claims=nonsense",
+        "--size=nonsense",
+        "--folds=9",
+        "--folds=1,1",
+        "--seeds=x",
+        "--seeds=2,2",
+        "--seeds=-1",
+    ):
         with pytest.raises(ConfigError, match=option.split("=")[0]):
             run(["claims", option, str(experiment), str(tmp_path / "x")])
 
