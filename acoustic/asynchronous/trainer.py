@@ -249,7 +249,8 @@ class SimulatedTrainer(AsynchronousTrainer):
     def leave(self) -> NoReturn:
         """As Trainer.leave, without saving."""
         raise PreemptedError(
-            "asked to stop: the same command goes on after the last dev evaluation; schedule.evals_per_epoch has more"
+            "asked to stop: the same command goes on after the last dev evaluation, of which there are "
+            "schedule.evals_per_epoch in an epoch"
         )
 
     def restore(self, state: dict[str, Any], weights_only: bool = False) -> None:

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import contextlib
 import re
 import subprocess
 import sys
 import threading
-import time
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,18 +13,15 @@ from typing import Any
 import pytest
 import torch
 
-from acoustic.asynchronous import coordinator as coordinator_module
-from acoustic.asynchronous import replica_process
+from acoustic.asynchronous import replica_process, shard_process
 from acoustic.asynchronous.coordinator import Coordinator
-from acoustic.asynchronous.engine import EngineTrainer, Guests
+from acoustic.asynchronous.engine import Guests
 from acoustic.asynchronous.processes import Post, Processes
-from acoustic.asynchronous.shard_process import snapshot_path
-from acoustic.asynchronous.talk import Control, Pair, PeerGoneError, RunOverError, compose, connections
-from acoustic.errors import ConfigError, TrainingError
+from acoustic.asynchronous.shard_process import Server, end_process
+from acoustic.asynchronous.talk import ANSWER, SAVE, PeerGoneError, RunOverError, compose, head_of, request
+from acoustic.errors import ConfigError, DataError, TrainingError
 from acoustic.train.asynchronous_config import AsynchronousConfig
 from acoustic.train.config import TrainConfig, TrainData
-from acoustic.train.run import train
-from tests.train.runs import small_config
 
 # Ends where torch would be loaded, and says what becomes of SIGTERM, SIGUSR1 and SIGINT then.
 LOAD_UNTIL_TORCH = """
@@ -102,57 +98,48 @@ def test_a_replica_for_which_memory_does_not_suffice_says_what_to_lower(
     assert re.fullmatch(r"acoustic: error: replica 3: CUDA out of memory.*: lower data\.batch_size.*\n", told)
 
 
-def test_a_shard_may_take_its_time_for_a_snapshot(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_shard_may_take_its_time_for_a_snapshot() -> None:
+    coordinator: Any = Coordinator(TrainConfig(exp_dir="exp", train=TrainData(data_dir="d", ali_dir="a")), Path("x"))
+    asked: list[float] = []
+    patiences: list[timedelta] = []
+
+    def receive(patience: timedelta) -> None:
+        patiences.append(patience)
+        if len(patiences) < 3:
+            raise PeerGoneError
+
+    pair = SimpleNamespace(expect=lambda: None, send=lambda message: asked.append(head_of(message)[0]), receive=receive)
+    coordinator.control = SimpleNamespace(connect=lambda shard: pair)
+    coordinator.processes = SimpleNamespace(wait_for_end=lambda *_: None, dead=lambda *_: [])
+    coordinator._command(SAVE, 0)
+    assert patiences == [ANSWER, 2 * ANSWER, 4 * ANSWER] and asked == [SAVE] * 3
+
+
+@pytest.mark.parametrize(("what", "status"), [("a disk that is full", 3), ("a fault of ours", 1)])
+def test_a_shard_that_cannot_write_its_snapshot_ends_its_process(
+    what: str, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    coordinator = Coordinator(small_config(corpus, tmp_path), tmp_path)
-    coordinator.control = Control.host("127.0.0.1", 0)
-    disk, asked = threading.Lock(), []
+    """Also in the thread that serves one process: else those who ask it would ask for ever."""
+    fault = DataError(what) if status == DataError.exit_code else ValueError(what)
 
-    def accept(control: Control) -> None:
-        while name := control.receive(connections(0)):
-            asked.append(name)
-            threading.Thread(target=serve, args=(control.clone(), name), daemon=True).start()
+    def save(server: Server) -> None:
+        raise fault
 
-    def serve(control: Control, name: str) -> None:
-        with contextlib.suppress(PeerGoneError):
-            pair = Pair(control, name, 0, 0)
-            pair.expect()
-            pair.receive()
-            with disk:
-                time.sleep(0.8)
-            pair.send(compose([0]))
+    pair = SimpleNamespace(expect=lambda: None, receive=lambda _: compose(request(SAVE)))
+    server: Any = SimpleNamespace(number=0, shard=SimpleNamespace(flat=torch.zeros(2), layout=SimpleNamespace(size=2)))
+    server.answer, server.save = partial(Server.answer, server), partial(save, server)
+    monkeypatch.setattr(shard_process, "Pair", lambda *_: pair)
+    ended: list[int] = []
 
-    shard = threading.Thread(target=accept, args=(coordinator.control.clone(),))
-    shard.start()
-    monkeypatch.setattr(coordinator_module, "ANSWER", timedelta(seconds=0.6))
-    monkeypatch.setattr(coordinator.processes, "wait_for_end", lambda *_: None)
-    coordinator._command(0, 0)
-    coordinator.control.send(connections(0), "")
-    shard.join()
-    assert 1 < len(asked) < 5  # on an idle machine 2
+    def end(status: int) -> None:
+        ended.append(status)
+        sys.exit()
 
-
-def test_a_shard_that_cannot_write_its_snapshot_ends_the_run(
-    corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO", "acoustic")
-
-    def be_in_the_way() -> None:
-        """Put a folder where the snapshot would be, between two of them."""
-        snapshot = snapshot_path(tmp_path / "asynchronous", 0)
-        while not snapshot.is_dir():
-            if "epoch 1:" in caplog.text:
-                with contextlib.suppress(OSError):
-                    snapshot.unlink()
-                    snapshot.mkdir()
-            time.sleep(0.001)
-
-    thread = threading.Thread(target=be_in_the_way)
+    monkeypatch.setattr("os._exit", end)
+    monkeypatch.setattr(threading, "excepthook", end_process)
+    thread = threading.Thread(target=Server.serve, args=(server, SimpleNamespace(), "name"))
     thread.start()
-    options = ("train.strategy=async_sgd", "schedule.max_epochs=1000000", "async.replicas=1", "async.shards=1")
-    with pytest.raises(TrainingError, match="shard 0 ended with status 3; its own message says why"):
-        train(small_config(corpus, tmp_path, *options), trainer_class=EngineTrainer)
     thread.join()
-    told = capfd.readouterr().err
-    assert "acoustic: error: shard 0: " in told and "Traceback" not in told
+    told = capsys.readouterr().err
+    assert ended[0] == status and what in told
+    assert ("Traceback" in told) == (status == 1) and ("acoustic: error: shard 0: " in told) == (status == 3)

@@ -101,7 +101,7 @@ def test_a_resumed_simulation_is_the_unbroken_one(corpus: Path, tmp_path: Path) 
 def test_a_simulation_that_is_asked_to_stop_goes_on_as_if_it_had_not(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = ("async.replicas=3", "schedule.max_epochs=3", "optim=adagrad")
+    options = ("async.replicas=3", "schedule.max_epochs=2", "optim=adagrad")
     unbroken = simulate(corpus, tmp_path / "unbroken", *options)
     account = SimulatedTrainer.account
 
