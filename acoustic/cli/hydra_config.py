@@ -96,17 +96,13 @@ def to_config(raw: DictConfig, kind: type[AnyConfig]) -> AnyConfig:
 def unknown_keys(values: Any, owner: type, prefix: str = "") -> list[str]:
     """The dotted keys of nested values that are no fields of a dataclass, nor of those that are its fields."""
     hints = typing.get_type_hints(owner)
-    return [
-        name
-        for key, value in values.items()
-        for name in (
-            [f"{prefix}{key}"]
-            if key not in hints
-            else unknown_keys(value, hints[key], f"{prefix}{key}.")
-            if dataclasses.is_dataclass(hints[key])
-            else []
-        )
-    ]
+    unknown = []
+    for key, value in values.items():
+        if key not in hints:
+            unknown.append(f"{prefix}{key}")
+        elif dataclasses.is_dataclass(hints[key]):
+            unknown += unknown_keys(value, hints[key], f"{prefix}{key}.")
+    return unknown
 
 
 def to_yaml(config: TrainConfig) -> str:

@@ -11,8 +11,6 @@ from acoustic.doctor.findings import Finding, Severity
 from acoustic.doctor.scan_alignments import REMEDY
 from acoustic.kaldi.steps import LEAST_LEGAL_SHARE
 
-"""Less legal steps mean another model. Alignments of speed-perturbed copies, frames repeated or dropped, have more."""
-
 
 def check_alignments(experiment: Experiment) -> Iterator[Finding]:
     """Archives that are missing, damaged or empty, alignments that are empty, twice there or of unknown ids."""
