@@ -175,7 +175,7 @@ def is_reordered(model: TransitionModel, alignment: IntArray) -> bool:
     return len(alignment) > 0 and bool(loop[-1]) and not bool(loop[0])
 
 
-def reordered(model: TransitionModel, alignment: IntArray) -> IntArray:
+def reorder(model: TransitionModel, alignment: IntArray) -> IntArray:
     """An alignment whose self-loops stand before the arc that leaves their state, with them behind it.
 
     Args:

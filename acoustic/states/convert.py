@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acoustic.errors import DataError
-from acoustic.kaldi.alignments import is_reordered, reordered, split_to_phones
+from acoustic.kaldi.alignments import is_reordered, reorder, split_to_phones
 from acoustic.kaldi.topology import NO_PDF, Topology
 from acoustic.kaldi.transitions import TransitionModel
 from acoustic.kaldi.tree import DecisionTree
@@ -48,7 +48,7 @@ class AlignmentConverter:
             new_id = {old_id: self._converted(window, old_id) for old_id in np.unique(ids).tolist()}
             converted[begin : begin + len(ids)] = [new_id[old_id] for old_id in ids.tolist()]
             begin += len(ids)
-        return converted if is_reordered(self._old, alignment) else reordered(self._new, converted)
+        return converted if is_reordered(self._old, alignment) else reorder(self._new, converted)
 
     def _converted(self, window: list[int], transition_id: int) -> int:
         """One transition_id in a window of phones."""

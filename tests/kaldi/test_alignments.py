@@ -206,8 +206,8 @@ def test_self_loops_are_put_behind_the_arcs_that_leave_their_states() -> None:
         np.concatenate([phone_path(model, phone, loops, order) for phone, loops in phones]).astype(np.int32)
         for order in (False, True)
     )
-    np.testing.assert_array_equal(ali.reordered(model, before), behind)
-    assert len(ali.reordered(model, np.zeros(0, dtype=np.int32))) == 0
+    np.testing.assert_array_equal(ali.reorder(model, before), behind)
+    assert len(ali.reorder(model, np.zeros(0, dtype=np.int32))) == 0
 
 
 def test_split_to_phones_without_frames() -> None:
