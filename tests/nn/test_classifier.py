@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from acoustic.errors import CheckpointError
+from acoustic.nn import classifier as classifier_module
 from acoustic.nn.bundle import Bundle, load_bundle
 from acoustic.nn.classifier import ClassifierConfig, SenoneClassifier
 from acoustic.nn.dropout import Dropout
@@ -36,6 +37,26 @@ def test_each_layer_may_have_its_own_activation_and_initialisation():
     x = torch.randn(4, 12)
     pieces = first.affine(x).view(4, 400, 2)
     torch.testing.assert_close(net(x), net.output(torch.tanh(second.affine(pieces.amax(2)))))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_padding_of_the_output_layer_changes_neither_logits_nor_gradients(monkeypatch, dtype):
+    net, x = make(hidden_dims=[8]), torch.randn(4, 12)
+
+    def logits_and_gradients():
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            logits = net(x)
+        torch.nn.functional.cross_entropy(logits.float(), torch.tensor([0, 1, 4, 4])).backward()
+        gradients = [parameter.grad for parameter in net.parameters()]
+        net.zero_grad()
+        return logits, gradients
+
+    expected_logits, expected_gradients = logits_and_gradients()
+    monkeypatch.setattr(classifier_module, "PADDED_ON", {"cpu"})
+    logits, gradients = logits_and_gradients()
+    assert logits.stride() == (64, 1), "rows begin where fast kernels want them"
+    assert logits.dtype == expected_logits.dtype == dtype
+    torch.testing.assert_close((logits, gradients), (expected_logits, expected_gradients))
 
 
 @pytest.mark.parametrize(("activation", "he"), [("relu", True), ("sigmoid", False), ("tanh", False)])
