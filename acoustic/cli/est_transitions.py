@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from acoustic.cli.options import parse_bool
 from acoustic.errors import ConfigError
 from acoustic.kaldi.alignments import count_transitions, read_alignments_of
+from acoustic.kaldi.steps import watched
 from acoustic.kaldi.transitions import TransitionModel, write_model
 from acoustic.log import Tally, get_logger, progress
 
@@ -36,7 +37,8 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError("need 0 <= --transition-floor < 0.5 and --transition-min-count >= 0")
     model = TransitionModel.read(args.model)
     tally = Tally()
-    counts = count_transitions(model, progress(tallied(read_alignments_of(args.alignments), tally), "count"))
+    alignments = watched(read_alignments_of(args.alignments), model, args.alignments, args.model)
+    counts = count_transitions(model, progress(tallied(alignments, tally), "count"))
     tally.check()
     estimated = model.reestimated(counts, args.transition_floor, args.transition_min_count)
     write_model(args.out, estimated, args.binary)

@@ -15,6 +15,7 @@ from acoustic.decode.jobs import num_cores
 from acoustic.errors import ConfigError, DataError
 from acoustic.kaldi.alignments import read_alignments_of, write_alignments
 from acoustic.kaldi.fst import FstArrays
+from acoustic.kaldi.steps import watched
 from acoustic.kaldi.tables import RandomAccessTable, read_table
 from acoustic.kaldi.transitions import TransitionModel, write_model
 from acoustic.log import Tally, get_logger, progress
@@ -82,11 +83,13 @@ def run(args: argparse.Namespace) -> None:
     tally = Tally()
     graphs, features = read_data(args, tally)
     report = Report()
+    model = TransitionModel.read(args.model)
+    given = watched(read_alignments_of(args.alignments), model, args.alignments, args.model)
     model, alignments = train_gmm(
-        TransitionModel.read(args.model),
+        model,
         graphs,
         features,
-        {utt: ids for utt, ids in read_alignments_of(args.alignments) if utt in features},
+        {utt: ids for utt, ids in given if utt in features},
         options,
         silence_phones=silence_phones,
         num_jobs=args.num_jobs,

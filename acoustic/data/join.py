@@ -17,13 +17,12 @@ from acoustic.features.base_frames import MatrixTable, check_speakers, open_fmll
 from acoustic.features.frontend import Frontend
 from acoustic.kaldi.alignments import read_alignments, read_model
 from acoustic.kaldi.datadir import DataDir
-from acoustic.kaldi.steps import LEAST_LEGAL_SHARE, Steps
+from acoustic.kaldi.steps import StepWatch
 from acoustic.kaldi.tables import RandomAccessTable
 from acoustic.kaldi.tree import DecisionTree
 from acoustic.log import Tally, get_logger
 
 logger = get_logger(__name__)
-LOOKED_AT = 100  # utterances, to tell whether final.mdl made the alignments
 
 
 @dataclass(frozen=True)
@@ -138,8 +137,7 @@ def read_labels(source: Source, wanted: Collection[str], tally: Tally) -> Iterat
     model = read_model(source.ali_dir)
     missing = dict.fromkeys(wanted)
     num_others = 0
-    steps = Steps(model) if Steps.apply_to(model) else None
-    legal: list[np.ndarray] = []
+    watch = StepWatch(model)
     for utt, alignment in read_alignments(source.ali_dir):
         if utt not in missing:
             num_others += 1
@@ -157,31 +155,13 @@ def read_labels(source: Source, wanted: Collection[str], tally: Tally) -> Iterat
         if int(alignment.min(initial=1)) < 1:
             tally.skip("pdf_out_of_range", utt, f"transition-id {int(alignment.min())}")
             continue
-        if steps is not None and len(legal) < LOOKED_AT:
-            legal.append(steps.legal(alignment))
+        watch.add(alignment)
         yield utt, model.pdf_of[alignment].astype(np.int32)
-    warn_of_another_model(source.ali_dir, np.concatenate([np.zeros(0, dtype=bool), *legal]))
+    watch.warn(source.ali_dir, "final.mdl", "put its final.mdl and tree there")
     for utt in missing:
         tally.skip("no_alignment", utt, f"not in {source.ali_dir}")
     if num_others:
         logger.info("%s: alignments of %d utterances outside %s not used", source.ali_dir, num_others, source.data_dir)
-
-
-def warn_of_another_model(ali_dir: str, legal: np.ndarray) -> None:
-    """Say so when alignments are no paths through the HMMs of the model beside them: their labels mean nothing.
-
-    Args:
-        ali_dir: where they are.
-        legal: bool, whether each step between HMM states is possible.
-    """
-    share = float(legal.mean()) if len(legal) else 1.0
-    if share < LEAST_LEGAL_SHARE:
-        logger.warning(
-            "%s: only %.0f %% of the steps between HMM states are possible in final.mdl; if another model made the "
-            "alignments, put its final.mdl and tree there",
-            ali_dir,
-            100.0 * share,
-        )
 
 
 # -- features -----------------------------------------------------------------------------------------------------

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
+from acoustic.errors import DataError
+from acoustic.kaldi.alignments import check_alignment
 from acoustic.kaldi.topology import NO_PDF
 from acoustic.kaldi.transitions import TransitionModel
+from acoustic.log import get_logger
+
+logger = get_logger(__name__)
+LOOKED_AT = 100  # alignments, to tell whether a model made them
 
 # Alignments read with another model's transition_ids had 0.49 to 0.56 legal steps here, copies at 0.9 and 1.1 times the
 # speed, with frames repeated or dropped, 0.90.
@@ -42,3 +50,64 @@ class Steps:
             self._destination[first] == model.hmm_state_of[second]
         )
         return into_next_phone | (~model.is_final[first] & within_phone)
+
+
+class StepWatch:
+    """Finds out from the first alignments that are read whether a model made them.
+
+    Args:
+        model: the one that is said to have made them.
+    """
+
+    def __init__(self, model: TransitionModel) -> None:
+        self._steps = Steps(model) if Steps.apply_to(model) else None
+        self._num_looked_at = self._num_steps = self._num_legal = 0
+
+    def add(self, alignment: NDArray[np.int32]) -> None:
+        """Look at an alignment, int32 [num_frames], whose transition_ids are in the model's range."""
+        if self._steps is not None and self._num_looked_at < LOOKED_AT:
+            legal = self._steps.legal(alignment)
+            self._num_looked_at += 1
+            self._num_steps += len(legal)
+            self._num_legal += int(legal.sum())
+
+    def warn(self, alignments: str, model: str, remedy: str) -> None:
+        """Say so when the alignments are no paths through the model's HMMs: what is read out of them means nothing.
+
+        Args:
+            alignments, model: their names.
+            remedy: what to do if another model made the alignments.
+        """
+        if self._num_legal < LEAST_LEGAL_SHARE * self._num_steps:
+            logger.warning(
+                "%s: only %.0f %% of the steps between HMM states are possible in %s; if another model made the "
+                "alignments, %s",
+                alignments,
+                100.0 * self._num_legal / self._num_steps,
+                model,
+                remedy,
+            )
+
+
+def watched(
+    alignments: Iterable[tuple[str, NDArray[np.int32]]], model: TransitionModel, source: str, model_path: str
+) -> Iterator[tuple[str, NDArray[np.int32]]]:
+    """Pass alignments through; at their end a warning says so if they look like those of another model.
+
+    Args:
+        alignments: of each utterance, int32 [num_frames].
+        model: the one that is said to have made them.
+        source, model_path: the names of both.
+
+    Raises:
+        DataError: transition_ids that the model does not have.
+    """
+    watch = StepWatch(model)
+    for utt, alignment in alignments:
+        try:
+            check_alignment(model, utt, alignment)
+        except DataError as error:
+            raise DataError(error.problem, path=source, utt=utt, remedy=error.remedy) from error
+        watch.add(alignment)
+        yield utt, alignment
+    watch.warn(source, model_path, "give its final.mdl")

@@ -48,6 +48,17 @@ def test_faults(tmp_path):
     with pytest.raises(ConfigError, match="--transition-floor"):
         run(["est-transitions", "--transition-floor=0.6", MODEL, ALI, str(tmp_path / "new")])
     mono = str(GOLDEN / "model" / "mono" / "final.mdl")
-    with pytest.raises(DataError, match="alignments of another model"):
+    with pytest.raises(DataError, match=r"ali\.ark.*alignments of another model"):
         run(["est-transitions", mono, ALI, str(tmp_path / "new")])
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("system", ["mono", "tri1"])
+def test_alignments_that_look_like_another_models_are_told(tmp_path, caplog, system):
+    """mono's transition_ids are all in the range of tri1's model, so that nothing else would tell."""
+    model = str(GOLDEN / "model" / system / "final.mdl")
+    alignments = f"ark:{GOLDEN / 'align' / 'mono' / 'ali.ark'}"
+    with caplog.at_level("WARNING", "acoustic"):
+        run(["est-transitions", model, alignments, str(tmp_path / "new")])
+    told = f"{alignments}: only 49 % of the steps between HMM states are possible in {model}; if another model made"
+    assert (told in caplog.text) == (system == "tri1") == bool(caplog.text)

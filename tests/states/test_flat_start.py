@@ -291,7 +291,7 @@ def test_utterances_that_cannot_be_aligned_are_counted(tmp_path, features):
     assert len(dict(read_alignments(tmp_path / "ali"))) == len(features) - 1
 
 
-def test_alignments_given_to_train_gmm_are_realigned(tmp_path, features):
+def test_alignments_given_to_train_gmm_are_realigned(tmp_path, features, caplog):
     with TableWriter(f"ark:{tmp_path / 'feats'}", "matrix") as writer:
         for utt, matrix in features.items():
             writer.write(utt, matrix)
@@ -305,6 +305,10 @@ def test_alignments_given_to_train_gmm_are_realigned(tmp_path, features):
     for utt, ids in read_alignments(tmp_path / "ali"):
         same = to_phones(made, utt, ids) == to_phones(triphones, utt, before[utt])
         assert same.mean() > 0.5
+    assert "another model" not in caplog.text
+    inputs[-1] = str(GOLDEN / "align" / "mono")
+    run(["train-gmm", "--max-skip-fraction=0.5", *options, *inputs, str(tmp_path / "ali")])
+    assert f"only 49 % of the steps between HMM states are possible in {model}; if another model" in caplog.text
     with pytest.raises(ConfigError, match="needs --silence-phones"):
         run(["train-gmm", "--boost-silence=1.5", *inputs, str(tmp_path / "ali")])
     with pytest.raises(ConfigError, match="colon-separated"):
