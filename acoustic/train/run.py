@@ -19,11 +19,12 @@ from acoustic.data.cache import FramesCache
 from acoustic.data.join import JoinOptions, Source, hold_out, source_list
 from acoustic.data.moments import input_moments, lda_stats
 from acoustic.data.windows import open_store
-from acoustic.errors import ConfigError, DataError
+from acoustic.errors import CheckpointError, ConfigError, DataError
 from acoustic.features.fbank import Fbank, FbankOptions
 from acoustic.features.frontend import Frontend
-from acoustic.nn.bundle import Bundle
+from acoustic.nn.bundle import Bundle, load_bundle
 from acoustic.nn.classifier import SenoneClassifier
+from acoustic.train.checkpoint import Checkpoints
 from acoustic.train.config import TrainConfig
 from acoustic.train.frontend import make_frontend
 from acoustic.train.guard import Interrupt
@@ -131,12 +132,13 @@ def train(config: TrainConfig, ranks: Ranks | None = None, trainer_class: type[T
         trainer_class: the loop, by default the synchronous one that the optimizer needs.
 
     Raises:
+        CheckpointError: a damaged `final.pt` without checkpoints.
         AcousticError: see the rooms this calls.
     """
     ranks = ranks or Ranks()
     trainer_class = trainer_class or loop_for(config)
     final = Path(config.exp_dir) / "final.pt"
-    if final.exists():
+    if is_done(final):
         logger.info("%s is there already: nothing to do", final)
         return
     device = choose_device(config.runtime.device)
@@ -159,6 +161,25 @@ def train(config: TrainConfig, ranks: Ranks | None = None, trainer_class: type[T
             file.write(make_bundle(config, prepared, trainer.classifier).to_bytes())
         trainer.observer.close()
     logger.info("wrote %s", final)
+
+
+def is_done(final: Path) -> bool:
+    """Whether a run has left a sound `final.pt`. A damaged one is to be made again, where there are checkpoints.
+
+    Raises:
+        CheckpointError: it is damaged, and there are none.
+    """
+    if not final.exists():
+        return False
+    try:
+        load_bundle(final)
+    except CheckpointError as error:
+        if not Checkpoints(final.parent / "checkpoints").steps():
+            remedy = "there is no checkpoint to make it again from: remove it to train anew"
+            raise CheckpointError(f"{error}; {remedy}") from error
+        logger.warning("%s; it is made again from the checkpoints", error)
+        return False
+    return True
 
 
 def loop_for(config: TrainConfig) -> type[Trainer]:

@@ -87,3 +87,21 @@ def test_a_damaged_newest_checkpoint_is_set_aside_and_the_run_ends_the_same(corp
     assert len({(exp_dir / "final.pt").read_bytes() for exp_dir in exp_dirs}) == 1
     assert len({(exp_dir / "metrics.jsonl").read_text() for exp_dir in exp_dirs}) == 1
     assert [item.name for item in (tmp_path / "broken/checkpoints/damaged").iterdir()] == ["step-000000003"]
+
+
+def test_a_damaged_network_is_made_again_from_the_checkpoints_or_told_of(corpus, tmp_path, caplog):
+    options = ("schedule.max_epochs=1", "runtime.curves=false")
+    train_small(corpus, tmp_path, *options)
+    final = tmp_path / "final.pt"
+    whole = final.read_bytes()
+    torch.save({"weights": torch.ones(2)}, tmp_path / "no_bundle.pt")
+    for damaged in (whole[: len(whole) // 2], (tmp_path / "no_bundle.pt").read_bytes()):
+        final.write_bytes(damaged)
+        caplog.clear()
+        train_small(corpus, tmp_path, *options)
+        assert final.read_bytes() == whole
+        assert "final.pt: " in caplog.text and "made again from the checkpoints" in caplog.text
+    final.write_bytes(whole[:-1])
+    shutil.rmtree(tmp_path / "checkpoints")
+    with pytest.raises(CheckpointError, match=r"final\.pt: .*remove it to train anew"):
+        train(small_config(corpus, tmp_path, *options))
