@@ -88,7 +88,8 @@ def claim_exp_dir(config: TrainConfig) -> None:
     A run that ended before its first checkpoint, on data that could not be used, does not hold exp_dir.
 
     Raises:
-        ConfigError: exp_dir belongs to a run of another configuration; names the keys that differ.
+        ConfigError: exp_dir belongs to a run of another configuration; names the keys that differ. Or it holds a
+            network that was not trained there.
         DataError: another process is training there, or it cannot be written.
     """
     path = Path(config.exp_dir) / "config.yaml"
@@ -102,6 +103,8 @@ def claim_exp_dir(config: TrainConfig) -> None:
                 "choose another exp_dir, or remove that one to start anew"
             )
         return
+    if (path.parent / "final.pt").exists() and not path.exists():
+        raise ConfigError(f"{config.exp_dir} holds a network that was not trained there: choose another exp_dir")
     with fsio.sole_owner(config.exp_dir):
         fsio.write_text(path, to_yaml(config))
 

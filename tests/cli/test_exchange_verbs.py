@@ -118,6 +118,12 @@ def test_features_of_another_dimension_are_refused(corpus: Path) -> None:
         train(corpus)
 
 
+def test_an_imported_network_is_not_taken_for_the_end_of_a_training(corpus: Path) -> None:
+    with pytest.raises(ConfigError, match="imported holds a network that was not trained there"):
+        train(corpus, f"exp_dir={corpus}/imported")
+    assert [item.name for item in (corpus / "imported").iterdir()] == ["final.pt"]
+
+
 def test_a_run_does_not_go_on_from_a_network_that_was_exchanged(corpus: Path) -> None:
     train(corpus)
     (corpus / "exp/final.pt").unlink()
