@@ -395,6 +395,6 @@ class Trainer:
         self.schedule.load_state_dict(state["schedule"])
         self.rising.load_state_dict(state["rising"])
         self.position = Position(**{field.name: state["position"][field.name] for field in fields(Position)})
-        if self.ranks.is_first:
-            self.totals.copy_(torch.tensor([self.position.loss_sum, self.position.num_correct], dtype=torch.float64))
+        totals = torch.tensor([self.position.loss_sum, self.position.num_correct], dtype=torch.float64)
+        self.totals.copy_(self.ranks.share_of(totals))
         self.metrics.truncate(self.position.metrics_size)

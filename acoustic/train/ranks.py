@@ -107,6 +107,14 @@ class Ranks:
                 for work in [dist.all_reduce(tensor, async_op=True) for tensor in tensors]:
                     work.wait()
 
+    def share_of(self, sums: Tensor) -> Tensor:
+        """This rank's part of sums over all ranks: as large as the others', but for what makes them add up exactly.
+
+        Whole numbers, for sums of losses and of right frames that are then exact again in float64.
+        """
+        share = (sums / self.world_size).round()
+        return sums - (self.world_size - 1) * share if self.is_first else share
+
     def mean(self, tensors: Iterable[Tensor]) -> None:
         """Replace tensors by their means over all ranks; those of whole numbers by rank 0's."""
         if self.world_size == 1:

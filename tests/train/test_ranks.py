@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,12 +19,14 @@ from torch.distributed import HashStore
 from acoustic.cli.hydra_config import compose_train_config
 from acoustic.data.batches import FrameStore
 from acoustic.data.cache import FramesCache
-from acoustic.errors import ConfigError, TrainingError
+from acoustic.errors import ConfigError, PreemptedError, TrainingError
 from acoustic.features.frontend import Frontend
 from acoustic.nn.bundle import load_bundle
 from acoustic.train import ranks
+from acoustic.train.loop import Trainer
 from acoustic.train.ranks import Ranks, RanksConfig, join
 from acoustic.train.rendezvous import fresh_store
+from acoustic.train.run import make_trainer, prepare, train
 from tests.train.runs import SMALL, metrics, small_config, train_small
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -113,6 +116,36 @@ def test_one_process_needs_no_communication() -> None:
     assert ranks.largest([1.0, 2.0]) == [1.0, 2.0]
 
 
+def test_a_run_resumed_in_mid_epoch_tells_the_loss_that_it_had(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state: list[dict[str, Any]] = []
+
+    def stop_after_the_fifth_update(trainer: Trainer) -> None:
+        if trainer.position.step == 5:
+            trainer.save()
+            state.append(trainer.checkpoints.load(5))
+            raise PreemptedError
+
+    monkeypatch.setattr(Trainer, "leave_or_save", stop_after_the_fifth_update)
+    config = small_config(corpus, tmp_path)
+    with pytest.raises(PreemptedError):
+        train(config)
+    trainer = make_trainer(config, prepare(config), torch.device("cpu"), torch.float32)
+    position = state[0]["position"]
+    loss = position["loss_sum"] / position["num_frames"]
+    for world_size in (1, 2, 3):
+        sums = torch.zeros(2, dtype=torch.float64)
+        for rank in range(world_size):
+            trainer.ranks = Ranks(rank, world_size)
+            trainer.totals.zero_()
+            trainer.restore(state[0])
+            progress = trainer.progress()
+            assert progress.loss_sum / progress.num_frames == pytest.approx(loss, rel=0.01)
+            sums += trainer.totals
+        assert sums.tolist() == [position["loss_sum"], position["num_correct"]]  # metrics.jsonl, to the last digit
+
+
 def test_configuration_is_checked(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="average_steps"):
         RanksConfig(average_steps=0)
@@ -135,7 +168,7 @@ def test_ranks_without_torchrun_are_told_of(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_ranks_started_again_do_not_find_the_dead(tmp_path: Path) -> None:
     store = HashStore()
-    names = []
+    names: list[Any] = []
     for _ in range(2):
         with ThreadPoolExecutor(3) as pool:
             futures = [pool.submit(fresh_store, store, rank, 3) for rank in range(3)]
