@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 
 from acoustic.cli.options import parse_share
-from acoustic.decode.compare import Comparison, PhoneChanges, check_phone_ids, phones_with_other_hmms
+from acoustic.decode.compare import Comparison, PhoneChanges, phones_with_other_hmms
+from acoustic.decode.lang_match import check_phone_ids
 from acoustic.errors import ConfigError, DataError
 from acoustic.kaldi.alignments import read_alignments, read_model
 from acoustic.kaldi.datadir import DataDir

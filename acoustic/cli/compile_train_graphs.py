@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from acoustic.cli.options import add_dataclass_options, dataclass_from_args, parse_share
 from acoustic.decode.graph import read_ids
 from acoustic.decode.jobs import in_processes, num_cores
+from acoustic.decode.lang_match import check_lexicon, check_same_phones
 from acoustic.decode.train_graphs import TrainGraphCompiler, TrainGraphOptions, transcript_ids
 from acoustic.decode.wer import read_transcripts
 from acoustic.errors import ConfigError, DataError
-from acoustic.kaldi.fst import FstArrays
+from acoustic.kaldi.fst import FstArrays, read_fst
 from acoustic.kaldi.symbols import SymbolTable
 from acoustic.kaldi.tables import TableWriter
 from acoustic.kaldi.transitions import TransitionModel
@@ -47,15 +51,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Compile and write."""
     disambig = read_ids(args.read_disambig_syms) if args.read_disambig_syms else []
+    words = SymbolTable.read(args.word_symbol_table) if args.word_symbol_table else None
+    model, lexicon = TransitionModel.read(args.model), read_fst(args.lexicon)
+    check_same_phones(Path(args.model).parent, Path(args.lexicon).parent)
+    check_lexicon(args.lexicon, lexicon, model.topology.phones, disambig, words)
     compiler = TrainGraphCompiler(
-        DecisionTree.read(args.tree),
-        TransitionModel.read(args.model),
-        args.lexicon,
-        disambig,
-        dataclass_from_args(TrainGraphOptions, args),
+        DecisionTree.read(args.tree), model, lexicon, disambig, dataclass_from_args(TrainGraphOptions, args)
     )
-    tally = Tally()
-    transcripts = read_word_ids(args.transcripts, args.word_symbol_table, args.oov)
+    tally, unknown = Tally(), UnknownWords()
+    transcripts = read_word_ids(args.transcripts, words, args.oov, unknown)
     compiled = in_processes(partial(compile_one, compiler), transcripts, args.num_jobs)
     with TableWriter(args.graphs_wspecifier, "fst") as writer, contextlib.closing(compiled):
         for utt, graph in progress(compiled, "compile"):
@@ -65,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
             writer.write(utt, graph)
             tally.done()
         tally.check(args.max_skip_fraction, args.transcripts)
-    logger.info(tally.summary())
+    logger.info(tally.summary(unknown.summary(args.oov)))
 
 
 def compile_one(compiler: TrainGraphCompiler, item: tuple[str, list[int]]) -> tuple[str, FstArrays | DataError]:
@@ -77,20 +81,56 @@ def compile_one(compiler: TrainGraphCompiler, item: tuple[str, list[int]]) -> tu
         return utt, error
 
 
-def read_word_ids(transcripts: str, word_symbol_table: str | None, oov: str | None) -> Iterator[tuple[str, list[int]]]:
+@dataclass
+class UnknownWords:
+    """How many of the transcripts' words stand for others, being in no lexicon.
+
+    Attributes:
+        num_words: words seen.
+        counts: of each unknown one.
+    """
+
+    num_words: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, tokens: Sequence[str], words: Mapping[str, int]) -> None:
+        """Count the words of a transcript; `words`: those that are known."""
+        self.num_words += len(tokens)
+        self.counts.update(token for token in tokens if token not in words)
+
+    def summary(self, oov: str | None) -> str:
+        """What to say of them, nothing if there are none; a warning if they are most of the words."""
+        total = self.counts.total()
+        if total == 0:
+            return ""
+        text = f"{total} of {self.num_words} words are unknown and taken as {oov}"
+        if 2 * total > self.num_words:
+            logger.warning("%s: are transcripts and --word-symbol-table of one language?", text)
+        return f"{text} (most often {self.counts.most_common(1)[0][0]})"
+
+
+def read_word_ids(
+    transcripts: str, words: SymbolTable | None, oov: str | None, unknown: UnknownWords
+) -> Iterator[tuple[str, list[int]]]:
     """Utterances and their word ids.
+
+    Args:
+        transcripts: of words, or of ids where there are no `words`.
+        words: their ids.
+        oov: the word for unknown ones.
+        unknown: counts these.
 
     Raises:
         ConfigError: `oov` is not in the symbol table.
-        DataError: an unknown word, or something other than ids where ids are expected.
+        DataError: an unknown word and no `oov`, or something other than ids where ids are expected.
     """
-    words = SymbolTable.read(word_symbol_table).id_of if word_symbol_table else None
     if oov is not None and (words is None or oov not in words):
         raise ConfigError(f"--oov={oov}: is no word of --word-symbol-table")
     for utt, tokens in read_transcripts(transcripts).items():
         try:
             if words is not None:
-                yield utt, transcript_ids(tokens, words, words[oov] if oov is not None else None)
+                unknown.add(tokens, words.id_of)
+                yield utt, transcript_ids(tokens, words.id_of, words.id_of[oov] if oov is not None else None)
             else:
                 yield utt, [int(token) for token in tokens]
         except DataError as error:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import kaldialign
 import numpy as np
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 from acoustic.decode.times import Interval, phone_intervals
 from acoustic.errors import DataError
 from acoustic.kaldi.alignments import to_pdfs, to_phones
-from acoustic.kaldi.symbols import SymbolTable
 from acoustic.kaldi.transitions import TransitionModel
 
 EMPTY = -1  # stands for no phone where phone sequences are aligned
@@ -118,32 +116,6 @@ def phones_with_other_hmms(first: TransitionModel, second: TransitionModel) -> l
     """The phone ids that one model lacks, or whose HMMs have another number of states, in order."""
     mine, others = first.topology.entries, second.topology.entries
     return sorted(phone for phone in {*mine, *others} if len(mine.get(phone, ())) != len(others.get(phone, ())))
-
-
-def check_phone_ids(tables: Mapping[Path, SymbolTable]) -> None:
-    """Make sure that tables of phones agree on every id and phone that two of them have.
-
-    Disambiguation symbols may differ, as they may where Kaldi compares such tables.
-
-    Args:
-        tables: by file, for messages.
-
-    Raises:
-        DataError: they do not.
-    """
-    known: dict[str | int, tuple[Path, str | int]] = {}
-    for path, table in tables.items():
-        for phone, phone_id in table.id_of.items():
-            if phone.startswith("#"):
-                continue
-            for one, other in ((phone, phone_id), (phone_id, phone)):
-                before, there = known.setdefault(one, (path, other))
-                if there != other:
-                    raise DataError(
-                        f"{one} is {other} here, {there} in {before}",
-                        path=path,
-                        remedy="compare within one lang directory",
-                    )
 
 
 def matched(first: Sequence[Interval], second: Sequence[Interval]) -> list[tuple[Interval, Interval | None]]:

@@ -14,6 +14,7 @@ from acoustic.decode.graph_arrays import from_kaldifst, to_vector
 from acoustic.decode.graph_epsilons import remove_epsilons_locally
 from acoustic.decode.graph_hmm import make_h_transducer
 from acoustic.decode.graph_operations import add_self_loops, push_special, remove_input_symbols
+from acoustic.decode.lang_match import check_same_phones
 from acoustic.errors import DataError
 from acoustic.fsio import atomic_dir, read_json, write_json
 from acoustic.kaldi.fst import FstArrays, read_fst
@@ -61,6 +62,7 @@ def make_graph(
     options = options or GraphOptions()
     lang_dir, model_dir, graph_dir = Path(lang_dir), Path(model_dir), Path(graph_dir)
     check_replaceable(graph_dir)
+    check_same_phones(lang_dir, model_dir)
     tree = DecisionTree.read(model_dir / "tree")
     model = TransitionModel.read(model_dir / "final.mdl")
     if tree.num_pdfs != model.num_pdfs:
