@@ -84,7 +84,7 @@ class Decoder:
         self._search = Search(arrays, model, self.options.beam, self.options.max_active, self.options.min_active)
 
     def with_acoustic_scale(self, acoustic_scale: float) -> Decoder:
-        """A decoder with another acoustic scale over the same graph in memory. Use one of the two at a time."""
+        """A decoder with another acoustic scale over the same graph in memory."""
         other = copy.copy(self)
         other.options = replace(self.options, acoustic_scale=acoustic_scale)
         return other

@@ -119,12 +119,10 @@ class Search:
         self._config = kaldi_decoder.FasterDecoderOptions(beam=beam, max_active=max_active, min_active=min_active)
         self._labels = GraphLabels(graph, model)
         self._fst = to_const(self._labels.graph)
-        self._decoder = kaldi_decoder.FasterDecoder(self._fst, self._config)
 
     def set_beam(self, beam: float) -> None:
         """Search with another beam from now on."""
         self._config.beam = beam
-        self._decoder.set_options(self._config)
 
     def best_path(self, loglikes: NDArray[np.float32], acoustic_scale: float, allow_partial: bool) -> Result:
         """The best path for one utterance.
@@ -139,16 +137,19 @@ class Search:
             DataError: another number of columns, or values that are not numbers.
         """
         self._labels.check(loglikes)
-        self._decoder.init_decoding()
+        # One that has searched before goes through its states in another order, which decides what a narrow beam drops:
+        # results would depend on the utterances before, and so on the number of processes.
+        decoder = kaldi_decoder.FasterDecoder(self._fst, self._config)
+        decoder.init_decoding()
         num_frames = max(1, SCORES_AT_ONCE // self._labels.num_labels)
         for begin in range(0, len(loglikes), num_frames):
             scores = self._labels.scores(loglikes[begin : begin + num_frames], begin, acoustic_scale)
-            self._decoder.advance_decoding(kaldi_decoder.DecodableCtc(scores, begin))
-        return self._trace_back(len(loglikes), allow_partial)
+            decoder.advance_decoding(kaldi_decoder.DecodableCtc(scores, begin))
+        return self._trace_back(decoder, len(loglikes), allow_partial)
 
-    def _trace_back(self, num_frames: int, allow_partial: bool) -> Result:
-        reached_final = self._decoder.reached_final()
-        found, path = self._decoder.get_best_path()
+    def _trace_back(self, decoder: kaldi_decoder.FasterDecoder, num_frames: int, allow_partial: bool) -> Result:
+        reached_final = decoder.reached_final()
+        found, path = decoder.get_best_path()
         if not found:
             raise NoPathError(NO_PATH, "no path within the beam")
         if not reached_final and not allow_partial:

@@ -12,6 +12,7 @@ from acoustic.decode.decoder import Decoder, DecoderOptions, NoPathError, decode
 from acoustic.decode.graph import make_graph
 from acoustic.decode.jobs import in_processes
 from acoustic.errors import ConfigError, DataError
+from acoustic.kaldi.fst import ARC, FstArrays
 from acoustic.kaldi.tables import read_table
 from acoustic.kaldi.transitions import TransitionModel
 
@@ -120,6 +121,24 @@ def test_a_failed_utterance_does_not_disturb_the_next():
         outcomes = {utt: result for utt, _, result in decode_utterances(decoder, items, num_jobs)}
         assert [outcomes[utt].reason for utt in ("dead", "empty")] == ["no_path", "no_frames"]
         assert outcomes["good"].words == [8, 4]
+
+
+def test_results_do_not_depend_on_utterances_before():
+    """Nor, then, on the number of processes; where so many states are active that a narrow beam makes search errors."""
+    model, rng, num_states, degree = model_of("tri1"), np.random.default_rng(0), 3000, 4
+    arcs = np.zeros(num_states * degree, ARC)
+    arcs["ilabel"] = rng.integers(1, model.num_transition_ids + 1, len(arcs))
+    arcs["nextstate"] = rng.integers(0, num_states, len(arcs))
+    arcs["weight"] = rng.exponential(1, len(arcs))
+    graph = FstArrays(0, np.zeros(num_states, np.float32), np.arange(0, len(arcs) + 1, degree), arcs)
+    options = DecoderOptions(acoustic_scale=1.0, beam=3.0)
+    used = Decoder(model, graph, options)
+    used.decode(np.zeros((12, model.num_pdfs), np.float32))
+    for _ in range(30):
+        loglikes = 3 * rng.standard_normal((30, model.num_pdfs)).astype(np.float32)
+        alone, after_others = Decoder(model, graph, options).decode(loglikes), used.decode(loglikes)
+        assert after_others.transition_ids.tolist() == alone.transition_ids.tolist()
+        assert after_others.likelihood == alone.likelihood
 
 
 @pytest.mark.parametrize("num_jobs", [1, 2])
