@@ -93,14 +93,22 @@ def describe(trial: Trial) -> str:
 
 def warn_at_edge(scale: float, tried: tuple[float, ...]) -> None:
     """Say so when the best acoustic scale is the least or the largest one tried: there may be better ones beyond."""
-    if len(tried) > 2 and scale in (min(tried), max(tried)):
-        edge, beyond = ("least", "smaller") if scale == min(tried) else ("largest", "larger")
+    if len(set(tried)) > 2 and scale in (min(tried), max(tried)):
         logger.warning(
-            "the best acoustic scale, %g, is the %s of those tried: try %s ones by --acoustic-scales",
+            "the best acoustic scale, %g, is the %s of those tried; look beyond it, as by --acoustic-scales=%s",
             scale,
-            edge,
-            beyond,
+            "least" if scale == min(tried) else "largest",
+            ",".join(f"{value:.3g}" for value in beyond(scale, tried)),
         )
+
+
+def beyond(edge: float, tried: tuple[float, ...]) -> list[float]:
+    """Scales to try where the best one is the least or the largest: it, four beyond it and the one before, rising.
+
+    They are as far apart as it is from the one before, so that none of them is an edge again if it stays the best.
+    """
+    before = min((value for value in tried if value != edge), key=lambda value: abs(value - edge))
+    return sorted([before, *(edge * (edge / before) ** step for step in range(5))])
 
 
 def parse_floats(option: str, text: str) -> tuple[float, ...]:

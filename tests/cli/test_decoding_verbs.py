@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from acoustic.cli.decode_tune import warn_at_edge
+from acoustic.cli.decode_tune import ACOUSTIC_SCALES, parse_floats, warn_at_edge
 from acoustic.cli.main import run
 from acoustic.errors import ConfigError, DataError
 from acoustic.kaldi.tables import TableWriter, read_table
@@ -63,12 +63,18 @@ def test_a_best_scale_at_an_edge_of_the_grid_is_told(tmp_path, caplog):
     files = [MODEL, GRAPH, LOGLIKES, str(GOLDEN / "wav" / "text"), str(tmp_path / "tuned.json")]
     with caplog.at_level("WARNING", "acoustic"):
         run(["decode-tune", "--num-jobs=1", "--acoustic-scales=1e-7,1e-6,0.1", "--insertion-penalties=0", *files])
-    assert "the best acoustic scale, 0.1, is the largest of those tried: try larger ones" in caplog.text
+    assert "the best acoustic scale, 0.1, is the largest of those tried; look beyond it" in caplog.text
     caplog.clear()
-    warn_at_edge(0.05, (0.05, 0.06, 0.07))
-    assert "0.05, is the least of those tried: try smaller ones by --acoustic-scales" in caplog.text
-    caplog.clear()
-    for scale, tried in ((0.06, (0.05, 0.06, 0.07)), (0.05, (0.05,)), (0.05, (0.05, 0.06))):
+    default = parse_floats("--acoustic-scales", ACOUSTIC_SCALES)
+    for scale, further in ((0.05, "0.0241,0.0289,0.0347,0.0417,0.05,0.06"), (0.2, "0.17,0.2,0.235,0.277,0.326,0.383")):
+        warn_at_edge(scale, default)
+        edge = "least" if scale == 0.05 else "largest"
+        told = (
+            f"the best acoustic scale, {scale}, is the {edge} of those tried; look beyond it, as by --acoustic-scales="
+        )
+        assert caplog.messages == [told + further]
+        caplog.clear()
+    for scale, tried in ((0.06, (0.05, 0.06, 0.07)), (0.05, (0.05,) * 3), (0.05, (0.05, 0.06))):
         warn_at_edge(scale, tried)
     assert not caplog.text
 
