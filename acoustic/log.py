@@ -69,6 +69,17 @@ def bar(total: int, description: str, unit: str) -> Any:
     return tqdm(desc=description, total=total, unit=unit, unit_scale=True, disable=not sys.stderr.isatty(), leave=False)
 
 
+def real_time_factor(seconds: float, num_frames: int, frame_shift: float = 10.0) -> str:
+    """For a summary: the time that frames took as a fraction of the speech's duration.
+
+    Args:
+        seconds: that they took.
+        num_frames: how many they are, at least 1.
+        frame_shift: milliseconds from one to the next; Kaldi's default where the frames alone are known.
+    """
+    return f"real-time factor {1000 * seconds / (num_frames * frame_shift):.4g} (frames of {frame_shift:g} ms)"
+
+
 class Tally:
     """Counts what was done and what was skipped by reason, and fails when too much was skipped.
 

@@ -28,3 +28,8 @@ def test_a_process_killed_while_it_writes_stops_nobody():
             os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(pid, 0)
     log.bar(1, "still here", "x").close()
+
+
+def test_real_time_factor_is_of_the_duration_of_the_speech():
+    assert log.real_time_factor(3.0, 6000) == "real-time factor 0.05 (frames of 10 ms)"
+    assert log.real_time_factor(3.0, 6000, 5.0) == "real-time factor 0.1 (frames of 5 ms)"

@@ -17,7 +17,7 @@ from acoustic.decode.search import NoPathError
 from acoustic.kaldi.fst import FstArrays
 from acoustic.kaldi.tables import RandomAccessTable, TableWriter, read_table
 from acoustic.kaldi.transitions import TransitionModel
-from acoustic.log import Tally, get_logger, progress
+from acoustic.log import Tally, get_logger, progress, real_time_factor
 
 HELP = "align utterances to their training graphs by log likelihoods (align-compiled-mapped)"
 EXAMPLE = (
@@ -72,10 +72,10 @@ def run(args: argparse.Namespace) -> None:
             num_frames += alignment.num_frames
             likelihood += alignment.path.likelihood / options.acoustic_scale
         tally.check(args.max_skip_fraction, args.loglikes_rspecifier)
-    rate = (time.monotonic() - start) * 100 / num_frames
+    speed = real_time_factor(time.monotonic() - start, num_frames)
     logger.info(
         tally.summary(
-            f"retried {num_retried}, real-time factor {rate:.4g} with {args.num_jobs} jobs, "
+            f"retried {num_retried}, {speed} with {args.num_jobs} jobs, "
             f"log-likelihood per frame {likelihood / num_frames:.6g} over {num_frames} frames"
         )
     )

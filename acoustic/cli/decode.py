@@ -18,7 +18,7 @@ from acoustic.errors import DataError
 from acoustic.kaldi.symbols import SymbolTable
 from acoustic.kaldi.tables import TableWriter, read_table
 from acoustic.kaldi.transitions import TransitionModel
-from acoustic.log import Tally, get_logger, progress
+from acoustic.log import Tally, get_logger, progress, real_time_factor
 
 HELP = "best word sequences from log likelihoods over a decoding graph, in worker processes"
 EXAMPLE = (
@@ -86,10 +86,10 @@ def run(args: argparse.Namespace) -> None:
         write_notes(wspecifier, made_with)
     if num_partial:
         logger.warning("%d utterances got a partial path: none reached a final state", num_partial)
-    rate = (time.monotonic() - start) * 100 / num_frames
+    speed = real_time_factor(time.monotonic() - start, num_frames)
     logger.info(
         tally.summary(
-            f"partial {num_partial}, real-time factor {rate:.4g} with {args.num_jobs} jobs, "
+            f"partial {num_partial}, {speed} with {args.num_jobs} jobs, "
             f"log-likelihood per frame {likelihood / num_frames:.6g} over {num_frames} frames"
         )
     )

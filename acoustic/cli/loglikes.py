@@ -23,7 +23,7 @@ from acoustic.features.base_frames import base_frames, base_frames_of_table
 from acoustic.kaldi.datadir import DataDir
 from acoustic.kaldi.specifiers import is_folder, parse_rspecifier
 from acoustic.kaldi.tables import TableWriter
-from acoustic.log import Tally, get_logger, progress
+from acoustic.log import Tally, get_logger, progress, real_time_factor
 from acoustic.train.precision import choose_device, choose_dtype, keep_freed_memory
 
 HELP = "write a network's scaled likelihoods, frames x pdfs (nnet-forward --no-softmax --class-frame-counts)"
@@ -88,9 +88,9 @@ def run(args: argparse.Namespace) -> None:
         tally.check(args.max_skip_fraction, args.feats)
     write_notes(args.loglikes, fingerprints)
     seconds = time.monotonic() - start
-    logger.info(
-        "%s", tally.summary(f"{num_frames / seconds:.0f} frames/s, real-time factor {100 * seconds / num_frames:.5f}")
-    )
+    shift = (model.bundle.fbank_options or {}).get("frame_shift", 10.0)
+    speed = real_time_factor(seconds, num_frames, shift)
+    logger.info("%s", tally.summary(f"{num_frames / seconds:.0f} frames/s, {speed}"))
 
 
 def computed(

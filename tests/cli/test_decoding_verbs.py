@@ -1,6 +1,7 @@
 """mkgraph, decode, decode-tune and score as commands: what they write, print and refuse."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,16 @@ def test_utterances_without_path_are_counted_and_too_many_fail(tmp_path):
     assert not (tmp_path / "words").exists()
     run(["decode", "--max-skip-fraction=0.2", *arguments])
     assert len((tmp_path / "words").read_text().splitlines()) == 6
+
+
+def test_the_summary_counts_the_frames_of_all_that_was_decoded(tmp_path, caplog):
+    with caplog.at_level("INFO", "acoustic"):
+        run(["decode", "--num-jobs=2", MODEL, GRAPH, LOGLIKES, f"ark,t:{tmp_path}/words"])
+    log = (GOLDEN / "decode" / "tri1" / "latgen.log").read_text()
+    likelihood, num_frames = re.search(r"Overall log-likelihood per frame is (\S+) over (\d+) frames", log).groups()
+    summary = caplog.messages[-1]
+    assert summary.startswith("done 6 utterances, skipped 0, partial 0, real-time factor ")
+    assert f"(frames of 10 ms) with 2 jobs, log-likelihood per frame {likelihood} over {num_frames} frames" in summary
 
 
 def test_a_cut_archive_leaves_no_output(tmp_path):
