@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -140,6 +141,11 @@ def contents(corpus: Corpus, name: str) -> str:
     folders: list[tuple[Path, tuple[str, ...]]] = [
         *((division / part, DATA_FILES) for part in SETS), (corpus.ali_dir, ALI_FILES), (corpus.graph_dir, GRAPH_FILES)
     ]  # fmt: skip
+    return files_fingerprint(folders)
+
+
+def files_fingerprint(folders: Sequence[tuple[Path, tuple[str, ...]]]) -> str:
+    """SHA-256 of the files in some folders that match patterns; the folders' own names do not count."""
     found = [
         [str(number), path.name, fsio.sha256_file(path)]
         for number, (folder, patterns) in enumerate(folders)

@@ -26,6 +26,7 @@ from acoustic.errors import ConfigError, TrainingError
 from acoustic.kaldi.alignments import read_model
 from acoustic.study.cell import Compose, only_warnings, runtime_overrides
 from acoustic.study.extra import needed, optuna
+from acoustic.study.folds import GRAPH_FILES, files_fingerprint
 from acoustic.study.space import Space
 from acoustic.study.words import Task
 from acoustic.train.config import TrainConfig
@@ -80,6 +81,10 @@ class Search:
         if self.objective == "dev_wer" and self.graph_dir is None:
             raise ConfigError("--objective=dev_wer: words are decoded with the graph of --graph-dir")
 
+    def graph_of(self, fold: str) -> str:
+        """The graph's folder for a fold."""
+        return (self.graph_dir or "").replace("{fold}", fold)
+
     def trial_overrides(self, values: dict[str, Any] | None, fold: str) -> list[str]:
         """All overrides of a trial on a fold but its exp_dir; without values those of the hand-set configuration."""
         searched = [] if values is None else self.space.to_overrides(values)
@@ -121,7 +126,8 @@ def tune(search: Search, compose: Compose, num_trials: int, num_jobs: int, devic
     run ended are begun again.
 
     Raises:
-        ConfigError: a search of other ranges or data is in the folder, or an option is wrong.
+        ConfigError: a search of other ranges or data, or of what the data held before, is in the folder, or an option
+            is wrong.
     """
     by_hand = [*runtime_overrides(num_jobs, 0, device), "exp_dir=hand-set"]
     first = search.config(compose, None, search.folds[0], by_hand)
@@ -129,6 +135,13 @@ def tune(search: Search, compose: Compose, num_trials: int, num_jobs: int, devic
         raise ConfigError("--objective=dev_wer decodes dev data: give dev.data_dir and dev.ali_dir, one of each")
     with fsio.sole_owner(search.study_dir):
         claim_study_dir(search)
+
+        def prepare_one(fold: str) -> str:
+            with only_warnings():
+                more = ["runtime.num_threads=1", f"exp_dir='{search.study_dir}/cache'"]
+                return contents(search, search.config(compose, None, fold, more), fold)
+
+        claim_study_dir(search, list(in_processes(prepare_one, search.folds, num_jobs)))
         study = open_study(search)
         states = optuna().trial.TrialState
         for trial in study.get_trials(states=(states.RUNNING,)):
@@ -142,27 +155,24 @@ def tune(search: Search, compose: Compose, num_trials: int, num_jobs: int, devic
             study.enqueue_trial(start, user_attrs=HAND_SET)
         num_ended = len(ended(study))
 
-        def prepare_one(fold: str) -> None:
-            with only_warnings():
-                more = ["runtime.num_threads=1", f"exp_dir='{search.study_dir}/cache'"]
-                prepare(search.config(compose, None, fold, more))
-
         def run_one(item: int) -> str:
             runtime = runtime_overrides(num_jobs, item, device)
             return run_trial(search, open_study(search, item), compose, runtime)
 
-        for _ in in_processes(prepare_one, search.folds, num_jobs):
-            pass
         with contextlib.closing(in_processes(run_one, range(num_ended, num_trials), num_jobs)) as done:
             for number, line in enumerate(done, num_ended + 1):
                 logger.info("%d of %d: %s", number, num_trials, line)
         return open_study(search)
 
 
-def claim_study_dir(search: Search) -> None:
+def claim_study_dir(search: Search, data: list[str] | None = None) -> None:
     """Write down what is searched, or check that what is there is the same.
 
     A search in which no trial got as far as training, on data that could not be used, does not hold the folder.
+
+    Args:
+        search: what is searched.
+        data: `contents` of each fold, once they are known.
 
     Raises:
         ConfigError: another search is there.
@@ -172,13 +182,25 @@ def claim_study_dir(search: Search) -> None:
     now = {
         "parameters": parameters, "overrides": [*search.space.overrides, *search.overrides], "folds": search.folds,
         "objective": search.objective, "graph_dir": search.graph_dir,
-    }  # fmt: skip
-    if path.exists() and now != now | fsio.read_json(path):  # an older one does not name the graph
+    } | ({} if data is None else {"contents": data})  # fmt: skip
+    there = fsio.read_json(path) if path.exists() else {}
+    if any(there.get(key, value) != value for key, value in now.items()):  # an older one does not name all of them
         if (search.study_dir / "trials").exists() or ended(open_study(search)):
-            what = "a search of other ranges, data or objective"
+            what = "a search of other ranges, data or objective, or of what the data held before"
             raise ConfigError(f"{search.study_dir} holds {what}: choose another folder")
         fsio.remove_file(search.study_dir / "journal.log")
-    fsio.write_json(path, now)
+        there = {}
+    fsio.write_json(path, there | now)
+
+
+def contents(search: Search, config: TrainConfig, fold: str) -> str:
+    """SHA-256 of what trials on a fold are trained and judged by; its frames caches are made if they are not there."""
+    prepared = prepare(config)
+    parts: list[Any] = [cache.meta.content_fingerprints() for cache in (prepared.train, prepared.dev)]
+    if search.objective == "dev_wer":
+        files = [(Path(config.dev.data_dir[0]), ("text",)), (Path(search.graph_of(fold)), GRAPH_FILES)]
+        parts.append(files_fingerprint(files))
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def run_trial(search: Search, study: Any, compose: Compose, runtime: Sequence[str]) -> str:
@@ -288,7 +310,7 @@ def run_fold(
             shutil.rmtree(exp_dir / leftover, ignore_errors=True)
     if search.objective == "dev_loss":
         return best_dev_loss(exp_dir)
-    task = Task(config.dev.ali_dir[0], (search.graph_dir or "").replace("{fold}", fold))
+    task = Task(config.dev.ali_dir[0], search.graph_of(fold))
     network = AcousticModel.load(exp_dir, device=config.runtime.device)
     return task.tune(network, config.dev.data_dir[0]).wer
 
