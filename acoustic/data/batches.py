@@ -19,9 +19,12 @@ from acoustic.data.prefetch import prefetch
 from acoustic.errors import ConfigError
 from acoustic.features.frontend import Frontend
 
-# Frames assembled at once. A block of several batches shares the cost of starting each operation; on the CPU it should
-# still fit the cache, on a GPU launching is what costs.
+# Frames assembled at once. A block of several batches shares the cost of starting each operation; on a GPU that is what
+# counts.
 BLOCK_FRAMES = {"cpu": 4096, "cuda": 65536}
+# Values of network inputs in them, unless a single batch has more. On the CPU a block should still fit the cache; for
+# larger ones the C library also asks the system for memory anew each time, which makes them three times as slow.
+BLOCK_VALUES = {"cpu": 5 << 19, "cuda": 1 << 27}
 MAX_BLOCK_BATCHES = 64  # more share no cost worth mentioning; of small batches it would be megabytes that come and go
 
 
@@ -118,7 +121,9 @@ class Store(abc.ABC):
 
     def _blocks(self, batch_size: int, first_batch: int, end_batch: int, rank: int, world_size: int) -> Iterator[Block]:
         """The blocks that cover some batches, starting at multiples of the block's size wherever the run began."""
-        per_block = max(1, min(MAX_BLOCK_BATCHES, BLOCK_FRAMES[self.device.type] // batch_size))
+        block_frames = BLOCK_FRAMES[self.device.type]
+        block_frames = min(block_frames, BLOCK_VALUES[self.device.type] // self.frontend.input_dim)
+        per_block = max(1, min(MAX_BLOCK_BATCHES, block_frames // batch_size))
         num_full = self.num_frames // batch_size
         for first in range(first_batch // per_block * per_block, min(end_batch, num_full), per_block):
             count = min(per_block, num_full - first)

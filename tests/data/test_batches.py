@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from acoustic.data import batches as batches_module
-from acoustic.data.batches import FrameStore, Store
+from acoustic.data.batches import Block, FrameStore, Store
 from acoustic.data.moments import input_moments
+from acoustic.data.order import Order
 from acoustic.data.pool import edge_distances
 from acoustic.data.prefetch import prefetch
 from acoustic.data.windows import WindowedStore, open_store
@@ -122,6 +123,26 @@ def test_stopping_early_leaves_no_thread_behind(made: tuple[Corpus, Store]) -> N
     next(batches)
     batches.close()  # type: ignore[attr-defined]
     assert not [thread for thread in threading.enumerate() if thread.name == "acoustic-prefetch"]
+
+
+@pytest.mark.parametrize("num_batches", [1, 2, 3])
+def test_fewer_batches_of_wide_inputs_are_assembled_at_once(
+    made: tuple[Corpus, Store], monkeypatch: pytest.MonkeyPatch, num_batches: int
+) -> None:
+    _, store = made
+    expected_batches = list(store.batches(BATCH_SIZE, seed=1))
+    blocks: list[Block] = []
+    gather = store._gather
+
+    def watched(order: Order, block: Block) -> tuple[Tensor, Tensor]:
+        blocks.append(block)
+        return gather(order, block)
+
+    monkeypatch.setattr(store, "_gather", watched)
+    values = num_batches * BATCH_SIZE * store.frontend.input_dim
+    monkeypatch.setattr(batches_module, "BLOCK_VALUES", {"cpu": values + 1})
+    assert same(list(store.batches(BATCH_SIZE, seed=1)), expected_batches)
+    assert max(block.count for block in blocks) == num_batches
 
 
 @pytest.mark.gpu
