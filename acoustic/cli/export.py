@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["exact", "padded"],
         default="exact",
         help="exact: what nnet3 cannot do exactly at an utterance's edges (deltas before splicing) is left to the "
-        "feature pipeline. padded: it is in the net too, and outputs within the net's context of an edge differ",
+        "feature pipeline. padded: it is in the net too, and outputs of the first and last frames differ",
     )
     nnet3.add_argument(
         "--global-cmvn",

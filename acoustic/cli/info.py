@@ -12,6 +12,7 @@ from acoustic.data.cache import CacheMeta
 from acoustic.decode.graph import GRAPH_JSON
 from acoustic.decode.provenance import read_note
 from acoustic.errors import DataError
+from acoustic.exchange.nnet3_export import inexact, inexact_frames
 from acoustic.exchange.online import ONLINE_CONF
 from acoustic.exchange.pipeline import PIPELINE_FILE
 from acoustic.features.audio import read_audio
@@ -167,6 +168,8 @@ def exported(path: Path) -> Iterator[str]:
         yield f"{' and '.join(beside)} fit" + ("s" if len(beside) == 1 else "")
     if (path / PIPELINE_FILE).exists():
         yield f"features: {(path / PIPELINE_FILE).read_text(encoding='utf-8').strip()}"
+        if net.format == "nnet3" and any(frames := inexact_frames(Nnet3.read(path / "final.raw"))):
+            yield f"exported with --edges=padded: outputs of {inexact(*frames)}"
     if net.format == "nnet3":
         yield f"online decoding: {ONLINE_CONF if (path / ONLINE_CONF).exists() else 'not prepared'}"
 

@@ -14,8 +14,8 @@ from acoustic.exchange.pipeline import write_pipeline
 from acoustic.exchange.stages import Affine, Deltas, GlobalCmvn, Scaling, Splice, Stage, output_dim, split
 from acoustic.features.frontend import Frontend
 from acoustic.kaldi import nnet3_components as components
-from acoustic.kaldi.nnet3 import Nnet3Model
-from acoustic.kaldi.nnet3_config import Descriptor
+from acoustic.kaldi.nnet3 import Nnet3, Nnet3Model
+from acoustic.kaldi.nnet3_config import ComponentNode, Descriptor, OutputNode
 from acoustic.kaldi.nnet3_graph import Graph
 from acoustic.log import get_logger
 from acoustic.nn.bundle import Bundle
@@ -45,7 +45,7 @@ def export_nnet3(
         model: final.mdl of the alignments, whose transitions final.mdl gets.
         binary: Kaldi's binary or text form.
         exact_edges: leave to the feature pipeline what cannot be exact inside. Otherwise all that does not depend on
-            the speaker is inside, and frames within the net's context of an edge get other outputs.
+            the speaker is inside, and the first and last frames (`inexact_frames`) get other outputs, which is told.
         global_cmvn: CMVN statistics of the training data, for online decoding by a net behind CMVN of a speaker.
 
     Raises:
@@ -66,6 +66,28 @@ def export_nnet3(
             copy_companions(model, folder)
     left, right = net.context()
     logger.info("a net of %d inputs a frame with %d frames of left and %d of right context", cut.dim, left, right)
+    first, last = inexact_frames(net)
+    if first or last:
+        logger.warning(
+            "outputs of %s; --edges=exact leaves to the feature pipeline what causes it", inexact(first, last)
+        )
+
+
+def inexact_frames(net: Nnet3) -> tuple[int, int]:
+    """How many frames at the beginning and the end of an utterance get other outputs from an exported net than ours.
+
+    Those whose last joining of frames reaches beyond the edge, where what is joined is of repeated inputs and should be
+    repeated itself: the net's context but for that of the first joining.
+    """
+    joinings = [node.input.time_offsets() for node in net.nodes if isinstance(node, ComponentNode | OutputNode)]
+    first = next((offsets for offsets in joinings if any(offsets)), [0])
+    left, right = net.context()
+    return left + min(0, *first), right - max(0, *first)
+
+
+def inexact(first: int, last: int) -> str:
+    """Which frames these are, in words."""
+    return f"the first {first} and the last {last} frames of an utterance differ from those of acoustic loglikes"
 
 
 def build_graph(stages: list[Stage], dim: int, classifier: SenoneClassifier) -> Graph:

@@ -125,4 +125,7 @@ def _rectifier(net: Nnet3, source: Descriptor) -> tuple[str, Component, Descript
 
 
 def _no_chain(source: Descriptor) -> DataError:
-    return DataError(f"the nnet3 net is no chain of components: it uses {str(source)[:200]}")
+    remedy = None
+    if any(source.time_offsets()):
+        remedy = "only the input may be spliced, and once; export with --edges=exact what is to be imported again"
+    return DataError(f"the nnet3 net is no chain of components: it uses {str(source)[:200]}", remedy=remedy)

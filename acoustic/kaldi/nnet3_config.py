@@ -79,6 +79,10 @@ class Descriptor:
         """By how many frames an Offset shifts; 0 for anything else."""
         return int(self.arguments[1].name) if self.name == "Offset" else 0
 
+    def time_offsets(self) -> list[int]:
+        """By how many frames its functions Offset shift, 0 among them where it has none."""
+        return [self.time_offset, *(offset for source in self.inputs for offset in source.time_offsets())]
+
     def node_names(self) -> Iterator[str]:
         """The names of all nodes it refers to, repetitions included."""
         if not self.is_function:

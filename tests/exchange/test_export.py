@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from acoustic.cli.info import describe
 from acoustic.decode.priors import DISABLED
 from acoustic.errors import ConfigError, DataError
 from acoustic.exchange.nnet1_export import export_nnet1
 from acoustic.exchange.nnet3_export import export_nnet3
+from acoustic.exchange.nnet3_import import import_nnet3_dir
 from acoustic.exchange.stages import Deltas, split
 from acoustic.kaldi.matrix import read_matrix_file, read_vector_file
 from acoustic.kaldi.nnet1 import Nnet1
@@ -96,18 +98,33 @@ def test_nnet3_has_every_front_end_exactly(tmp_path: Path, name: str, binary: bo
         np.testing.assert_allclose(nnet3_output(net, features), expected(bundle, utterance)[0], atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["deltas", "global and deltas", "lda and mllt"])
-def test_nnet3_with_everything_inside_is_exact_away_from_the_edges(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "num_first", "num_last"), [("deltas", 2, 2), ("global and deltas", 2, 2), ("lda and mllt", 0, 3)]
+)
+def test_nnet3_with_everything_inside_is_exact_away_from_the_edges(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, num_first: int, num_last: int
+) -> None:
     frontend = make_frontend(FRONTENDS[name])
     bundle = make_bundle(frontend, hidden_dims=[6])
     export_nnet3(bundle, frontend, tmp_path / "out", exact_edges=False)
     net = Nnet3.read(tmp_path / "out/final.raw")
-    left, right = net.context()
     assert not any(isinstance(stage, Deltas) for stage in split(frontend).outside)
     utterance = utterances(frontend)[-1]
     output = nnet3_output(net, features_outside(split(frontend).outside, utterance))
-    posteriors = expected(bundle, utterance)[0]
-    np.testing.assert_allclose(output[left:-right], posteriors[left:-right], atol=1e-4)
+    is_exact = np.isclose(output, expected(bundle, utterance)[0], atol=1e-4).all(axis=1).tolist()
+    assert is_exact == [False] * num_first + [True] * (len(output) - num_first - num_last) + [False] * num_last
+    told = f"outputs of the first {num_first} and the last {num_last} frames of an utterance differ"
+    assert told in caplog.text and "--edges=exact" in caplog.text
+    assert told in " ".join(describe(tmp_path / "out"))
+    with pytest.raises(DataError, match="export with --edges=exact what is to be imported again"):
+        import_nnet3_dir(tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", FRONTENDS)
+def test_nothing_is_told_of_edges_that_are_exact(tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str) -> None:
+    frontend = make_frontend(FRONTENDS[name])
+    export_nnet3(make_bundle(frontend, hidden_dims=[6]), frontend, tmp_path / "out")
+    assert "differ" not in caplog.text + " ".join(describe(tmp_path / "out"))
 
 
 @pytest.mark.parametrize("name", NETS | ONLY_NNET3)
