@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -14,8 +14,10 @@ from acoustic.errors import DataError
 from acoustic.features.audio import FloatArray, Utterance, check_rate, reason_of
 from acoustic.features.fbank import Fbank
 
-# What a worker takes at a time; the samples of a pack are all in memory.
+# What a worker takes at a time.
 PACK_UTTERANCES = 16
+# Samples that it reads before it computes their features: more would only take memory, where recordings are long.
+BATCH_SAMPLES = 1 << 22
 
 
 @dataclass
@@ -60,19 +62,23 @@ def extract(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _packs(utterances: Iterable[Utterance]) -> Iterator[tuple[Utterance, ...]]:
+def _packs(utterances: Iterable[Utterance]) -> Iterator[list[Utterance]]:
     """Utterances, PACK_UTTERANCES at a time."""
     iterator = iter(utterances)
-    while pack := tuple(itertools.islice(iterator, PACK_UTTERANCES)):
+    while pack := list(itertools.islice(iterator, PACK_UTTERANCES)):
         yield pack
 
 
-def extract_pack(pack: Sequence[Utterance], fbank: Fbank, min_seconds: float) -> list[Extracted]:
-    """Read some utterances and compute their features in one batch."""
+def extract_pack(pack: list[Utterance], fbank: Fbank, min_seconds: float) -> list[Extracted]:
+    """Read some utterances and compute their features, as many at a time as their samples are few.
+
+    `pack` is emptied on the way, so that audio whose features are computed is no longer in memory.
+    """
     results: list[Extracted] = []
-    waveforms: list[torch.Tensor] = []
-    readable: list[Extracted] = []
-    for utterance in pack:
+    batch: list[tuple[Extracted, torch.Tensor]] = []
+    num_samples = 0
+    while pack:
+        utterance = pack.pop(0)
         result = Extracted(utterance.utt)
         results.append(result)
         try:
@@ -85,9 +91,17 @@ def extract_pack(pack: Sequence[Utterance], fbank: Fbank, min_seconds: float) ->
         if result.seconds < min_seconds or fbank.options.num_frames(len(samples)) == 0:
             result.reason, result.detail = "too_short", f"{result.seconds:.3f} s"
             continue
-        waveforms.append(torch.from_numpy(samples))
-        readable.append(result)
-    feats = fbank(waveforms, [result.utt for result in readable]) if waveforms else []
-    for result, matrix in zip(readable, feats, strict=True):
-        result.feats = matrix.cpu().numpy()
+        batch.append((result, torch.from_numpy(samples)))
+        num_samples += len(samples)
+        if num_samples >= BATCH_SAMPLES:
+            _compute(batch, fbank)
+            batch, num_samples = [], 0
+    _compute(batch, fbank)
     return results
+
+
+def _compute(batch: list[tuple[Extracted, torch.Tensor]], fbank: Fbank) -> None:
+    """Give each of some utterances the features of its samples."""
+    feats = fbank([samples for _, samples in batch], [result.utt for result, _ in batch])
+    for (result, _), matrix in zip(batch, feats, strict=True):
+        result.feats = matrix.cpu().numpy()
