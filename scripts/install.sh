@@ -2,7 +2,7 @@
 # Make .venv beside this checkout and install the project into it, once: `scripts/install.sh [EXTRA]`.
 # Does nothing when the environment already holds what pyproject.toml asks for. PYTHON chooses the interpreter.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
 extra=${1:-mini}
 python=${PYTHON:-python3}
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that must hold: ruff, mypy, all tests. Installs what they need first. Options go to pytest.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/install.sh dev
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .

@@ -7,7 +7,7 @@
 # stages: 0 folds prepared (recipes/digits/run.sh up to its frames cache), 1 search, 2 training, decoding and scoring of
 # both configurations on every fold, 3 the comparison. Overrides are for the search and the configuration set by hand.
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/recipes/digits/path.sh"
 . "$root/recipes/common/options.sh"
 

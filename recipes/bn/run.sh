@@ -39,7 +39,7 @@
 # 13 table of results; with --sequence: 14 training, 15 decoding and scoring, 16 the choice (exp/sequence_WHICH,
 # exp/sequence, exp/best)
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(cd -P "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/path.sh"
 . "$here/../common/options.sh"
 . "$here/../common/stages.sh"

@@ -5,7 +5,7 @@
 # penalty (0, 0.5, 1) are chosen on dev, over dev's lattices, as Kaldi's score.sh would choose them on the set itself.
 
 kaldi_programs="latgen-faster-mapped lattice-scale lattice-add-penalty lattice-best-path compute-wer"
-kaldi_scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../scripts" && pwd)
+kaldi_scripts=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/../../scripts" && pwd)
 kaldi_tuning=(--min-lmwt 4 --max-lmwt 30 --penalties 0.0,0.5,1.0)
 kaldi_decoding=() # options of decode_kaldi.sh
 

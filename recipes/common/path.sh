@@ -1,5 +1,5 @@
 # Puts `acoustic`, and the Python it is installed for, on PATH; to be sourced.
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+root=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 if [ -x "$root/.venv/bin/acoustic" ]; then
   export PATH="$root/.venv/bin:$PATH"
 fi

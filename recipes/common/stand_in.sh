@@ -13,7 +13,7 @@
 #   --fold K              which division of them into train, dev and test (default: 1)
 #   --num-jobs N          processes (default: the cores)
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(cd -P "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/path.sh"
 . "$here/options.sh"
 

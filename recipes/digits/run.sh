@@ -35,7 +35,7 @@
 # the choice, by dev's word error rate (exp/realignment, exp/best);
 # with --sequence: three more, for training, scoring and the choice (exp/sequence_WHICH, exp/sequence, exp/best)
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(cd -P "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/path.sh"
 . "$here/../common/options.sh"
 . "$here/../common/stages.sh"

@@ -1,6 +1,6 @@
 # For the scripts that run Kaldi's programs, to be sourced: options, programs, parts of a data directory, parallel jobs.
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+root=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 # shellcheck source=recipes/common/options.sh
 . "$root/recipes/common/options.sh"
 

@@ -56,6 +56,19 @@ def test_unknown_option_and_wrong_number_of_arguments(world: World, script: str)
     assert "arguments, got 1" in result.stderr
 
 
+def test_scripts_and_recipes_may_be_linked_into_an_experiment(world: World) -> None:
+    """As Kaldi's experiments link their steps and utils."""
+    for name in ("scripts", "recipes"):
+        (world.root / name).symlink_to(SCRIPTS.parent / name)
+    (world.root / "mini").symlink_to(SCRIPTS.parent / "recipes/mini")
+    result = world.run(str(world.root / "scripts/decode_kaldi.sh"), "--help")
+    assert result.returncode == 0, result.stderr
+    for folder in ("recipes/mini", "mini"):
+        command = ["bash", "-c", f'. {folder}/path.sh && echo "$root"']
+        result = subprocess.run(command, cwd=world.root, capture_output=True, text=True)
+        assert result.stdout == f"{SCRIPTS.parent}\n", result.stderr
+
+
 @pytest.mark.parametrize(
     ("option", "value"), [("--nj", "0"), ("--nj", "two"), ("--beam", "1e"), ("--acwt", "$(touch bad)"), ("--nj", "")]
 )
