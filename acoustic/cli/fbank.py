@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 
 from acoustic import log
-from acoustic.cli.options import add_dataclass_options, dataclass_from_args
+from acoustic.cli.options import add_dataclass_options, dataclass_from_args, parse_share
 from acoustic.decode.jobs import num_cores
 from acoustic.errors import ConfigError
 from acoustic.features.audio import Utterance, utterances_of_dir, utterances_of_table
@@ -42,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="METHOD",
         help="1..7, as copy-feats; 2 is Kaldi's usual (default: none)",
     )
+    parser.add_argument(
+        "--max-skip-fraction", type=parse_share, default=0.05, help="fail if more utterances are left out (0.05)"
+    )
     parser.add_argument("--write-utt2dur", help="wspecifier of the durations, in seconds")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, ...; auto: cuda when there is one (default: cpu)")
 
@@ -71,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
                 durations.write(result.utt, result.seconds)
             tally.done()
             seconds += result.seconds
-        tally.check(path=args.audio)
+        tally.check(args.max_skip_fraction, args.audio)
     print(f"acoustic fbank: {tally.summary(speed_line(seconds, time.monotonic() - tally.start))}", file=sys.stderr)
 
 

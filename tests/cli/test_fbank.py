@@ -96,6 +96,16 @@ def test_too_short_audio_is_counted(tmp_path: Path) -> None:
         run(["fbank", *OPTIONS, "--min-duration=60", wav_scp(tmp_path), f"ark:{tmp_path / 'f.ark'}"])
 
 
+def test_more_utterances_may_be_left_out_where_that_is_said(tmp_path: Path) -> None:
+    """As when --min-duration leaves out many: the message names max_skip_fraction."""
+    soundfile.write(tmp_path / "short.wav", np.zeros(100, np.int16), 8000)
+    out = f"ark:{tmp_path / 'f.ark'}"
+    with pytest.raises(DataError, match=r"1 of 7 utterances skipped.*max_skip_fraction"):
+        run(["fbank", *OPTIONS, wav_scp(tmp_path, x1=str(tmp_path / "short.wav")), out])
+    run(["fbank", *OPTIONS, "--max-skip-fraction=0.2", wav_scp(tmp_path, x1=str(tmp_path / "short.wav")), out])
+    assert_golden(feats_of(out), "fbank40.ark")
+
+
 def test_wrong_rate_is_an_error_at_once(tmp_path: Path) -> None:
     out = tmp_path / "f.ark"
     with pytest.raises(DataError, match=r"utterance w: audio of 16000 Hz.*--sample-frequency"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ FBANK = Fbank(FbankOptions(sample_frequency=8000.0, num_mel_bins=23, dither=0.0)
 class Counted(Recording):
     """A recording that, when read, notes how many others are in memory; its samples follow from its number."""
 
-    alive: list[weakref.ref[FloatArray]] = []
+    alive: ClassVar[list[weakref.ref[FloatArray]]] = []
     most_alive = 0
 
     def __init__(self, number: int) -> None:
