@@ -17,8 +17,10 @@ from acoustic.features.frontend import Frontend
 from acoustic.nn.bundle import Bundle, load_bundle
 from acoustic.nn.classifier import SenoneClassifier
 
-# Frames given to the network in one go; enough to fill a device, little enough to stay in a CPU's cache.
+# Frames that are read and given to a device in one go.
 BLOCK_FRAMES = 4096
+# Frames that go through the network in one go; on a CPU so few that wide inputs, spliced deltas, stay in its cache.
+PASS_FRAMES = {"cpu": 1024, "cuda": BLOCK_FRAMES}
 # Frames whose outputs are normalised in one go: they are still in a CPU's cache when priors are subtracted.
 OUTPUT_FRAMES = {"cpu": 128, "cuda": BLOCK_FRAMES}
 
@@ -97,8 +99,10 @@ class AcousticModel:
         end = torch.repeat_interleave(lengths.cumsum(0), lengths)
         index = torch.arange(len(frames), device=self.device)
         outputs = torch.empty(len(frames), self.num_pdfs, device=self.device)
-        rows_at_once = OUTPUT_FRAMES.get(self.device.type, BLOCK_FRAMES)
-        for block, block_outputs in zip(index.split(BLOCK_FRAMES), outputs.split(BLOCK_FRAMES), strict=True):
+        pass_frames, rows_at_once = (
+            frames.get(self.device.type, BLOCK_FRAMES) for frames in (PASS_FRAMES, OUTPUT_FRAMES)
+        )
+        for block, block_outputs in zip(index.split(pass_frames), outputs.split(pass_frames), strict=True):
             inputs = self.frontend.window(frames, block, block - begin[block], end[block] - 1 - block, self.dtype)
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
                 logits = self.classifier(inputs)
