@@ -100,7 +100,7 @@ class AcousticModel:
         index = torch.arange(len(frames), device=self.device)
         outputs = torch.empty(len(frames), self.num_pdfs, device=self.device)
         pass_frames, rows_at_once = (
-            frames.get(self.device.type, BLOCK_FRAMES) for frames in (PASS_FRAMES, OUTPUT_FRAMES)
+            sizes.get(self.device.type, BLOCK_FRAMES) for sizes in (PASS_FRAMES, OUTPUT_FRAMES)
         )
         for block, block_outputs in zip(index.split(pass_frames), outputs.split(pass_frames), strict=True):
             inputs = self.frontend.window(frames, block, block - begin[block], end[block] - 1 - block, self.dtype)
