@@ -27,14 +27,14 @@ SERVED = """
 import multiprocessing, os, sys, time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from acoustic.data.build import _start
+from acoustic.workers import exit_with_parent
 
 def work(folder):
     (Path(folder) / str(os.getpid())).touch()
     time.sleep(600)
 
 if __name__ == "__main__":
-    with ProcessPoolExecutor(2, multiprocessing.get_context("forkserver"), _start) as pool:
+    with ProcessPoolExecutor(2, multiprocessing.get_context("forkserver"), exit_with_parent) as pool:
         list(pool.map(work, [sys.argv[1]] * 4))
 """
 

@@ -259,17 +259,12 @@ def _run(jobs: list[ShardJob], num_jobs: int) -> Iterator[ShardResult]:
     # that has only imported what it needs starts at once.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["acoustic.data.shards"])
-    with ProcessPoolExecutor(min(num_jobs, len(jobs)), context, _start) as pool:
+    with ProcessPoolExecutor(min(num_jobs, len(jobs)), context, exit_with_parent) as pool:
         try:
             yield from pool.map(build_shard, jobs)
         except BrokenProcessPool as error:
             remedy = "memory may have run out: lower data.num_jobs"
             raise DataError("a process that built a shard was killed", remedy=remedy) from error
-
-
-def _start() -> None:
-    exit_with_parent()
-    torch.set_num_threads(1)
 
 
 def _write_skipped(path: Path, tally: log.Tally) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +60,28 @@ class ShardResult:
 
 
 def build_shard(job: ShardJob) -> ShardResult:
-    """Read, join and write the utterances of one shard."""
+    """Read, join and write the utterances of one shard.
+
+    On one thread: the product of frames and a transform differs in its last bits with the number of threads, and a
+    cache must not differ with the number of processes that build it, between which the threads are shared.
+    """
+    with _one_thread():
+        return _build_shard(job)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch compute on one thread within the block."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+def _build_shard(job: ShardJob) -> ShardResult:
+    """As `build_shard`, on whatever threads."""
     label_file = np.memmap(job.labels_path, dtype=np.int32, mode="r") if job.labels_path.stat().st_size else np.zeros(0)
     utterances: list[Utterance] = []
     skips = []

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from acoustic import fsio
 from acoustic.data.build import CacheOptions, ensure_cache
@@ -59,6 +60,24 @@ def test_processes_build_the_same_cache(tmp_path: Path) -> None:
     options = CacheOptions(dtype="float32", shard_frames=30)
     ensure_cache(tmp_path / "parallel", [corpus.source], frontend(), options, num_jobs=2)
     assert content(tmp_path / "parallel") == content(cache.directory)
+
+
+def test_the_number_of_threads_changes_no_frame(tmp_path: Path) -> None:
+    """As more jobs do, which have a thread each; only where frames are products are their last bits at stake."""
+    corpus = make_corpus(tmp_path, [2, 7, 50, 333, 1000, 3000])
+    front = frontend(transform_splice_left=60, transform_splice_right=60, transform_dim=40)
+    front.set_transform(torch.randn(40, 363, generator=torch.Generator().manual_seed(0)))
+    num_threads = torch.get_num_threads()
+    found = set()
+    try:
+        for number in (1, 2, 4):
+            torch.set_num_threads(number)
+            cache = ensure_cache(tmp_path / str(number), [corpus.source], front, CacheOptions(dtype="float32"))
+            assert torch.get_num_threads() == number
+            found.add(cache.read_frames(0).tobytes())
+    finally:
+        torch.set_num_threads(num_threads)
+    assert len(found) == 1
 
 
 def test_half_precision_is_the_nearest_and_nothing_overflows(tmp_path: Path) -> None:
