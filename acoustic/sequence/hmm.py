@@ -74,11 +74,13 @@ def sparse_matrix(
 ) -> Tensor:
     """A CSR matrix; entries given twice are summed."""
     key, inverse = np.unique(rows * shape[1] + columns, return_inverse=True)
+    columns_of_entries = torch.empty(len(key), dtype=torch.int64)  # from_numpy of none at all is refused by torch 2.11
+    columns_of_entries.numpy()[:] = key % shape[1]
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta|Sparse invariant checks are implicitly")
         return torch.sparse_csr_tensor(
             torch.from_numpy(np.searchsorted(key, np.arange(shape[0] + 1) * shape[1])),
-            torch.from_numpy(key % shape[1]),
+            columns_of_entries,
             torch.from_numpy(np.bincount(inverse, values, minlength=len(key))),
             size=shape,
             dtype=dtype,
