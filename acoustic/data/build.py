@@ -6,6 +6,7 @@ Memory holds one shard per job, however large the corpus.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import hashlib
@@ -82,6 +83,8 @@ def ensure_cache(
 ) -> FramesCache:
     """Open the cache in `directory` if it was made of exactly this; else build it there.
 
+    Of processes that ask for the same cache at the same time one builds it and the others wait.
+
     Args:
         directory: of the cache. One that is there and of other input is replaced.
         sources: data directories with their alignments.
@@ -97,16 +100,31 @@ def ensure_cache(
     directory, options = Path(directory), options or CacheOptions()
     only = None if utterances is None else frozenset(utterances)
     key = cache_key(sources, frontend, options, only)
-    if directory.exists():
-        if any(directory.iterdir()) and not (directory / "meta.json").exists():
-            raise ConfigError(f"{directory} is no frames cache and not empty: choose another data.cache_dir")
-        try:
-            if (cache := FramesCache.open(directory)).meta.key == key:
-                return cache
-            logger.info("%s was made of other input: building it again", directory)
-        except DataError as error:
-            logger.warning("%s; building it again", error)
-    return build_cache(directory, sources, frontend, options, only, num_jobs)
+    with contextlib.suppress(DataError):
+        if CacheMeta.read(directory).key == key:
+            return FramesCache.open(directory)
+    with fsio.in_turn(directory.parent):
+        cache = _reusable(directory, key)
+        return build_cache(directory, sources, frontend, options, only, num_jobs) if cache is None else cache
+
+
+def _reusable(directory: Path, key: str) -> FramesCache | None:
+    """The cache that is there, if it is whole and has this key; else the log says what is the matter with it.
+
+    Raises:
+        ConfigError: `directory` holds something else than a cache.
+    """
+    if not directory.is_dir():
+        return None
+    if any(directory.iterdir()) and not (directory / "meta.json").exists():
+        raise ConfigError(f"{directory} is no frames cache and not empty: choose another data.cache_dir")
+    try:
+        if (cache := FramesCache.open(directory)).meta.key == key:
+            return cache
+        logger.info("%s was made of other input: building it again", directory)
+    except DataError as error:
+        logger.warning("%s; building it again", error)
+    return None
 
 
 def build_cache(

@@ -299,8 +299,6 @@ def run_fold(
     config = search.config(compose, values, fold, [*runtime, f"exp_dir='{exp_dir}'"])
     loop = loop_for(config)
     shutil.rmtree(exp_dir, ignore_errors=True)  # of a journal that is no more: it would count as this trial's
-    with fsio.in_turn(str(config.data.cache_dir)):  # another trial may need the same cache, that is not there yet
-        prepare(config)
     if search.objective == "dev_loss":
         loop = watched(loop, trial, number * FOLD_STEPS)
     try:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import resource
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from acoustic import fsio
-from acoustic.data.build import CacheOptions, ensure_cache
+from acoustic.data.build import CacheOptions, build_cache, ensure_cache
 from acoustic.data.cache import FramesCache
 from acoustic.errors import ConfigError, DataError
 from acoustic.kaldi.alignments import read_model, write_alignments
@@ -131,6 +134,34 @@ def test_a_stale_or_damaged_cache_is_built_again(tmp_path: Path, change: str) ->
     assert cache.directory.stat().st_ino != before
 
 
+def test_of_those_who_ask_for_it_at_once_one_builds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache that each of them put in the place of the others' would be torn from those who had begun to read."""
+    corpus = make_corpus(tmp_path, LENGTHS)
+    both_here, num_built = threading.Barrier(2), []
+
+    def build_together(*args: Any) -> FramesCache:
+        num_built.append(1)
+        return build_cache(*args)
+
+    def ensure() -> FramesCache:
+        both_here.wait(timeout=60)
+        return ensure_cache(tmp_path / "cache", [corpus.source], frontend())
+
+    monkeypatch.setattr("acoustic.data.build.build_cache", build_together)
+    with ThreadPoolExecutor(2) as pool:
+        caches = [future.result() for future in [pool.submit(ensure) for _ in range(2)]]
+    assert len(num_built) == 1
+    assert [len(cache.read_frames(0)) for cache in caches] == [sum(LENGTHS)] * 2
+
+
+def test_a_file_in_its_place_is_not_replaced(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, LENGTHS)
+    (tmp_path / "cache").write_text("mine")
+    with pytest.raises(DataError, match="is not a folder"):
+        ensure_cache(tmp_path / "cache", [corpus.source], frontend())
+    assert (tmp_path / "cache").read_text() == "mine"
+
+
 def test_a_folder_with_other_things_is_never_replaced(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path, LENGTHS)
     with pytest.raises(ConfigError, match="no frames cache"):
@@ -152,7 +183,7 @@ def test_a_failing_write_leaves_the_earlier_cache(tmp_path: Path, limit: int) ->
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert content(cache.directory) == before
-    assert not list(tmp_path.glob(".*"))
+    assert not list(tmp_path.glob(".*.tmp"))
 
 
 # -- what is refused ----------------------------------------------------------------------------------------------
