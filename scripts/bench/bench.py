@@ -3,9 +3,9 @@
 python scripts/bench/bench.py [--quick] [--json=FILE] [--only=NAME,...] [--device=cpu]
 
 A ratio above 1 means that ours is faster; ceilings are what the machine does with nothing else: matrix products,
-copies, the disk. Kaldi's programs are compared with when they are on PATH. Everything is written below a temporary
-directory (TMPDIR) and removed; the full out_of_core takes 18 GB of it. Figures mean something only while nothing else
-runs.
+copies, the disk. Kaldi's programs are compared with when they are on PATH. What cannot be measured here is told, with
+the reason. Everything is written below a temporary directory (TMPDIR) and removed; the full out_of_core takes 18 GB of
+it. Figures mean something only while nothing else runs.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import corpora
 import published
@@ -25,10 +26,17 @@ import scaling
 import torch
 import verbs
 from ceilings import ceilings
-from measure import Result, Setting
+from measure import NotMeasuredError, Result, Setting, on_path
 from training import train, train_compiled
 
+from acoustic.errors import ConfigError
+from acoustic.train.precision import choose_device
+
 GOLDEN = Path(__file__).parents[2] / "tests" / "golden"
+KALDI = (
+    "nnet-train-frmshuff", "nnet-initialize", "nnet-forward", "compute-fbank-feats", "latgen-faster-mapped",
+    "decode-faster-mapped",
+)  # fmt: skip
 BENCHES: dict[str, Callable[[Setting], list[Result]]] = {
     "ceilings": ceilings,
     "train_bf16": functools.partial(train, "bf16"),
@@ -63,6 +71,10 @@ def parse() -> argparse.Namespace:
     unknown = set(args.only.split(",")) - set(BENCHES)
     if unknown:
         parser.error(f"--only={','.join(sorted(unknown))}: there are {', '.join(BENCHES)}")
+    try:
+        choose_device(args.device)
+    except ConfigError as error:
+        parser.error(str(error))
     return args
 
 
@@ -73,18 +85,27 @@ def main() -> None:
     if args.num_threads:
         torch.set_num_threads(args.num_threads)
     decode = (str(args.decode_model), str(args.decode_graph), args.decode_loglikes)
-    results: list[Result] = []
+    absent = [program for program in KALDI if not on_path(program)]
+    if absent:
+        print(f"not on PATH, so not compared with: {', '.join(absent)}", flush=True)
+    figures: dict[str, Any] = {}
     for name in args.only.split(","):
         start = time.monotonic()
         with tempfile.TemporaryDirectory() as directory:
             rounds = args.rounds or (3 if args.quick else 9)
             setting = Setting(Path(directory), torch.device(args.device), args.quick, rounds, args.pause, decode)
-            found = BENCHES[name](setting)
-        results += found
-        print("\n".join(line for result in found for line in result.lines()), flush=True)
-        print(f"{'':18s} ({time.monotonic() - start:.0f} s)", flush=True)
+            try:
+                found = BENCHES[name](setting)
+            except (NotMeasuredError, ImportError) as error:
+                print(f"{name:18s} not measured: {error}", flush=True)
+                nothing = {"value": None, "unit": "", "against": "", "ratio": None}
+                figures[name] = nothing | {"not_measured": str(error)}
+            else:
+                print("\n".join(line for result in found for line in result.lines()), flush=True)
+                print(f"{'':18s} ({time.monotonic() - start:.0f} s)", flush=True)
+                figures |= {result.name: result.to_json() for result in found}
         if args.json:
-            args.json.write_text(json.dumps({result.name: result.to_json() for result in results}, indent=1) + "\n")
+            args.json.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,10 @@ class Result:
         return [row.rstrip() for row in rows]
 
 
+class NotMeasuredError(Exception):
+    """A benchmark that cannot be run here; says why."""
+
+
 Way = Callable[[], float]  # does some work and gives its rate, in units of work a second
 
 
@@ -132,9 +138,20 @@ def rate_of(work: Callable[[], Any], amount: float) -> Way:
     return way
 
 
-def on_path(program: str) -> bool:
-    """Whether a program of Kaldi is there to be compared with."""
-    return shutil.which(program) is not None
+def on_path(*programs: str) -> bool:
+    """Whether programs of Kaldi are there to be compared with."""
+    return all(shutil.which(program) is not None for program in programs)
+
+
+@contextlib.contextmanager
+def on_one_core() -> Iterator[None]:
+    """What this thread does, and threads and programs that it starts, share one core."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def run_program(command: Sequence[str | Path]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from ceilings import Net, best_of, num_operations, square_way
-from measure import Comparison, Result, Setting
+from measure import Comparison, NotMeasuredError, Result, Setting
 from synthetic import synthetic_cache
 from training import BASE_DIM, batch_size_of, endless, make_frontend, make_trainer, updates_way
 
@@ -63,9 +63,13 @@ def corpus(setting: Setting) -> list[Result]:
 
 
 def ranks(setting: Setting) -> list[Result]:
-    """One process with all cores (or one GPU) beside two that share them (or have one each, where there are two)."""
+    """One process with all cores (or one GPU) beside two that share them (or have one each).
+
+    Raises:
+        NotMeasuredError: there is one GPU.
+    """
     if setting.on_gpu and torch.cuda.device_count() < 2:
-        return []
+        raise NotMeasuredError("two ranks need two GPUs, and there is one")
     cache = setting.directory / "ranks"
     synthetic_cache(cache, 300_000, BASE_DIM, Net().num_pdfs)
     cores = len(os.sched_getaffinity(0))

@@ -13,7 +13,7 @@ import soundfile
 import torch
 from ceilings import DTYPES, Net, best_of, num_operations, square_way
 from kaldi import nnet1_files, splice_net, write_feats
-from measure import Result, Setting, Way, compare, on_path, rate_of, run_program
+from measure import Result, Setting, Way, compare, on_one_core, on_path, rate_of, run_program
 from training import BASE_DIM, SPLICE, make_frontend
 
 from acoustic.cli.main import run as run_verb
@@ -39,6 +39,16 @@ def verb_way(arguments: Sequence[str], amount: float) -> Way:
 def program_way(command: Sequence[str | Path], amount: float) -> Way:
     """The rate of a program of Kaldi, with its start, which is short."""
     return rate_of(lambda: run_program(command), amount)
+
+
+def one_core_way(way: Way) -> Way:
+    """The rate of a way whose threads and programs all share one core."""
+
+    def pinned() -> float:
+        with on_one_core():
+            return way()
+
+    return pinned
 
 
 # -- loglikes -----------------------------------------------------------------------------------------------------
@@ -70,14 +80,14 @@ def loglikes(setting: Setting) -> list[Result]:
         return verb_way(["loglikes", *options, str(model), f"ark:{feats}", NOWHERE], num_frames)
 
     others = {"ours in fp32": ours("fp32")}
-    if on_path("nnet-forward"):
+    if on_path("nnet-forward", "nnet-initialize"):
         files = nnet1_files(net, 512, setting.directory)
         command = [
             "nnet-forward", "--no-softmax=true", f"--class-frame-counts={files.counts}",
             f"--feature-transform={splice_net(setting.directory, BASE_DIM, SPLICE)}",
             files.net, f"ark:{feats}", NOWHERE,
         ]  # fmt: skip
-        others = {"Kaldi's nnet-forward (one thread)": program_way(command, num_frames), **others}
+        others = {"Kaldi's nnet-forward (fp32, one thread)": program_way(command, num_frames), **others}
     result = compare("loglikes", "frames/s", ours("bf16"), others, setting)
     operations = num_operations(net.forward_products(1))
     for name, dtype in DTYPES.items():
@@ -105,7 +115,7 @@ def write_audio(setting: Setting, num_utts: int, seconds: int) -> Path:
 
 
 def fbank(setting: Setting) -> list[Result]:
-    """Audio files to 40 filters, on one core; seconds of audio a second."""
+    """Audio files to 40 filters in a pipe, on one core; seconds of audio a second."""
     import kaldi_native_fbank
     import torchaudio.compliance.kaldi as compliance
 
@@ -142,15 +152,15 @@ def fbank(setting: Setting) -> list[Result]:
     others: dict[str, Way] = {}
     if on_path("compute-fbank-feats"):
         command = ["compute-fbank-feats", *options, f"scp:{scp}", NOWHERE]
-        others["compute-fbank-feats"] = program_way(command, audio_seconds)
-    others["torchaudio.compliance.kaldi.fbank"] = rate_of(by_torchaudio, audio_seconds)
-    others["kaldi-native-fbank"] = rate_of(by_native_fbank, audio_seconds)
+        others["compute-fbank-feats"] = one_core_way(program_way(command, audio_seconds))
+    others["torchaudio.compliance.kaldi.fbank, not written"] = one_core_way(rate_of(by_torchaudio, audio_seconds))
+    others["kaldi-native-fbank, not written"] = one_core_way(rate_of(by_native_fbank, audio_seconds))
     others["ours, workers on all cores"] = ours(len(os.sched_getaffinity(0)))
-    others[f"ours without writing, on {setting.device}"] = rate_of(alone, audio_seconds)
+    others[f"ours, not written, on {setting.device}"] = rate_of(alone, audio_seconds)
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        return [compare("fbank", "s/s", ours(1), others, setting)]
+        return [compare("fbank", "s/s", one_core_way(ours(1)), others, setting)]
     finally:
         torch.set_num_threads(threads)
 

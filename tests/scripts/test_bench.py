@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -88,9 +93,118 @@ def test_networks_of_the_papers_are_measured_over_an_epoch_or_a_share(
     assert share.comparisons[1].ratio == pytest.approx(share.value * 86_400 / 1.2e9)
 
 
-def test_ranks_are_not_measured_where_there_is_one_gpu(module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They would fail there, and with them the whole bench.py."""
+def test_what_cannot_be_measured_is_told_with_the_reason(
+    module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And the others are measured all the same."""
+    bench, measure = module("bench"), module("measure")
+
+    def without_module(setting: object) -> list[object]:
+        raise ModuleNotFoundError("No module named 'torchaudio'")
+
+    def found(setting: Any) -> list[object]:
+        assert (setting.quick, setting.num_rounds, setting.device.type) == (True, 3, "cpu")
+        return [measure.Result("loglikes", 4.0, "frames/s", [measure.Comparison("them", 2.0, 2.0)])]
+
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    on_gpu = module("measure").Setting(tmp_path, torch.device("cuda"), True, 3, 0.0, ("", "", ""))
-    assert module("scaling").ranks(on_gpu) == []
-    assert not list(tmp_path.iterdir())
+    on_gpu = measure.Setting(tmp_path, torch.device("cuda"), True, 3, 0.0, ("", "", ""))
+    ranks = functools.partial(lambda setting: module("scaling").ranks(on_gpu))  # would fail, and bench.py with it
+    monkeypatch.setattr(bench, "BENCHES", {"fbank": without_module, "scaling_ranks": ranks, "loglikes": found})
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["bench.py", "--quick", "--device=cpu", f"--json={tmp_path / 'figures'}"])
+    bench.main()
+    out = capsys.readouterr().out
+    assert "not on PATH, so not compared with: nnet-train-frmshuff, nnet-initialize, nnet-forward" in out
+    figures = json.loads((tmp_path / "figures").read_text())
+    assert list(figures) == ["fbank", "scaling_ranks", "loglikes"]
+    assert figures["fbank"]["not_measured"] == "No module named 'torchaudio'"
+    assert figures["scaling_ranks"]["ratio"] is None and figures["scaling_ranks"]["value"] is None
+    assert "scaling_ranks      not measured: two ranks need two GPUs, and there is one" in out
+    assert figures["loglikes"]["value"] == 4.0 and figures["loglikes"]["ratio"] == 2.0
+
+
+def test_a_device_that_is_not_here_is_refused_at_once(module, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["bench.py", "--device=hpu"])
+    with pytest.raises(SystemExit):
+        module("bench").parse()
+
+
+def test_compiled_updates_that_were_given_up_have_no_figure(
+    module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training, measure = module("training"), module("measure")
+    compiled = module("acoustic.train.compiled")
+
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("no compiler here")
+
+    monkeypatch.setattr(compiled, "compiled", fail)
+    monkeypatch.setattr(training, "Net", lambda: module("ceilings").Net(440, 1, 8, 5))
+    small = functools.partial(module("synthetic").synthetic_cache, num_frames=2000)
+    monkeypatch.setattr(
+        training, "synthetic_cache", lambda folder, _, dim, pdfs: small(folder, base_dim=dim, num_pdfs=pdfs)
+    )
+    monkeypatch.setattr(training, "compare", lambda *arguments: measure.Result("compiled", 1.0, "frames/s"))
+    with pytest.raises(measure.NotMeasuredError, match="compiled"):
+        training.train_compiled(setting(measure, tmp_path))
+
+
+@pytest.mark.parametrize(("device", "least_windows"), [("cpu", 0.0), ("cuda", 4.0)])
+def test_out_of_core_gives_medians_of_runs_long_enough_to_go_through_windows(
+    module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, least_windows: float
+) -> None:
+    corpora = module("corpora")
+    rates = {"windowed": iter([3.0, 1.0, 2.0]), "memory": iter([3.0, 4.0, 2.5])}
+    steps = set()
+
+    def run_worker(cache: Path, store: str, num_steps: int, setting: object) -> dict[str, float]:
+        steps.add(num_steps)
+        return {"rate": next(rates[store]), "resident": 2e9}
+
+    monkeypatch.setattr(corpora, "run_worker", run_worker)
+    monkeypatch.setattr(corpora, "synthetic_cache", lambda directory, *sizes: directory.mkdir())
+    full = module("measure").Setting(tmp_path, torch.device(device), False, 3, 0.0, ("", "", ""))
+    (result,) = corpora.out_of_core(full)
+    assert result.value == 2.0 and result.remarks["resident_GB"] == pytest.approx(2.0)
+    assert result.comparisons == [module("measure").Comparison("all in memory, 100 hours", 3.0, 0.8)]
+    (num_steps,) = steps
+    windows = num_steps * (4096 if device == "cuda" else 512) / (16 * 2**18)
+    assert result.remarks["windows trained on, while the next one was read"] == pytest.approx(windows)
+    assert windows >= least_windows
+
+
+def test_caches_are_built_of_features_on_the_disk(module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not of those that the system holds in memory since they were written; and without removing the last cache."""
+    corpora, calls = module("corpora"), []
+
+    def build(cache: Path, *arguments: object, num_jobs: int) -> None:
+        assert not cache.exists()
+        cache.mkdir()
+        calls.append(num_jobs)
+
+    monkeypatch.setattr(corpora, "write_source", lambda directory, *sizes: corpora.Source("data", "ali"))
+    monkeypatch.setattr(corpora, "ensure_cache", build)
+    monkeypatch.setattr(corpora, "forget_file", lambda path: calls.append(str(path)))
+    monkeypatch.setattr(corpora, "disk_rates", lambda setting: (100.0, 200.0))
+    monkeypatch.setattr(corpora.os, "sched_getaffinity", lambda process: {0, 1, 2})
+    (result,) = corpora.cache_build(setting(module("measure"), tmp_path))
+    assert calls == ["data/feats.ark", 3, "data/feats.ark", 1] * 4
+    assert [found.against for found in result.comparisons] == ["the disk: reading features, writing frames", "one job"]
+    assert result.comparisons[0].value == pytest.approx(1e6 / (160 / 200 + 82 / 100))
+
+
+def test_one_core_is_shared_by_threads_and_programs(module) -> None:
+    measure, before = module("measure"), os.sched_getaffinity(0)
+    with measure.on_one_core():
+        assert len(os.sched_getaffinity(0)) == 1
+        with ThreadPoolExecutor(1) as pool:
+            assert len(pool.submit(os.sched_getaffinity, 0).result()) == 1
+    assert os.sched_getaffinity(0) == before
+
+
+def test_the_program_absent_is_named_even_if_another_is_there(module, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "nnet-forward").write_text("")
+    (tmp_path / "nnet-forward").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    on_path = module("measure").on_path
+    assert on_path("nnet-forward") and not on_path("nnet-forward", "nnet-initialize")
