@@ -78,6 +78,15 @@ def test_an_utterance_twice_is_an_error(tmp_path):
         read_transcripts(str(tmp_path / "text"))
 
 
+def test_transcripts_are_a_file_or_an_rspecifier(tmp_path):
+    for name in ("text", "scp of 9:30h"):
+        (tmp_path / name).write_text("a x y\nb\n")
+    for source in ("text", "scp of 9:30h"):
+        assert read_transcripts(str(tmp_path / source)) == {"a": ["x", "y"], "b": []}
+    for options in ("ark:", "ark,t:", "ark,s,cs:"):
+        assert read_transcripts(f"{options}{tmp_path / 'text'}") == {"a": ["x", "y"], "b": []}
+
+
 def test_percent_is_rounded_in_single_precision():
     assert percent(1, 3) == float(np.float32(100.0 / 3.0))
 
@@ -128,3 +137,15 @@ def test_speaker_table_adds_up(golden):
     assert [sum(int(row[column]) for row in rows) for column in (3, 4, 5)] == [38, 0, 50]
     with pytest.raises(DataError, match="no speaker"):
         groups_by_speaker(scores, {})
+
+
+def test_speakers_are_sorted_and_may_have_said_nothing():
+    scores = score({"u1": ["x"], "u2": [], "u3": ["x", "y"]}, {"u1": ["x"], "u2": ["x"], "u3": ["y"]})
+    groups = groups_by_speaker(scores, {"u1": "zoe", "u2": "a-silent-speaker", "u3": "bob"})
+    rows = [line.split() for line in speaker_table(scores, groups)]
+    assert rows[1:] == [
+        ["a-silent-speaker", "1", "0", "1", "0", "0", "-", "100.00"],
+        ["bob", "1", "2", "0", "1", "0", "50.00", "100.00"],
+        ["zoe", "1", "1", "0", "0", "0", "0.00", "0.00"],
+    ]
+    assert len({len(line) for line in speaker_table(scores, groups)}) == 1

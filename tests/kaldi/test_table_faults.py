@@ -116,6 +116,28 @@ def test_malformed_archives_are_refused(content: bytes, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ["[ 12 0.6 34 ]", "[ 12 x ]", "[ 1.5 0.6 ]", "[ 1 0.5 ] x [ 2 1 ]", "x [ 1 1 ]", "[ 1 1", "[ 1 1 ] ]"]
+)
+def test_malformed_posteriors_are_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "x").write_text(f"utt1 {text}\n")
+    with pytest.raises(DataError, match="utt1"):
+        list(read_table(f"ark:{tmp_path / 'x'}", "posterior"))
+
+
+@pytest.mark.parametrize("place", [0, 5, 10, 15])
+def test_posteriors_whose_numbers_have_another_size_are_refused(place: int, tmp_path: Path) -> None:
+    """The byte before an id or a weight says how long it is; 8 would be that of a double."""
+    write(f"ark:{tmp_path / 'x'}", "posterior", {"utt1": VALUES["posterior"][0]})
+    content = bytearray((tmp_path / "x").read_bytes())
+    first_pair = content.index(b"\0B") + 2 + 5 + 5  # behind the numbers of frames and of pairs
+    assert content[first_pair + place] == 4
+    content[first_pair + place] = 8
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(DataError, match="expected pairs of an int32 and a float"):
+        list(read_table(f"ark:{tmp_path / 'x'}", "posterior"))
+
+
+@pytest.mark.parametrize(
     "script",
     [
         b"\n",
