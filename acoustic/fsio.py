@@ -244,6 +244,27 @@ def write_failed(path: str | Path, error: OSError) -> DataError:
     )
 
 
+def check_writable(path: str | Path) -> None:
+    """Find out before hours of work whether `atomic_write(path)` can do after them, as far as can be told.
+
+    Raises:
+        DataError: it cannot.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if path.exists() and not path.is_file():  # a device
+            return
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise write_failed(path, error) from error
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file atomically."""
     with atomic_write(path, "w") as file:

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from acoustic.errors import DataError
-from acoustic.fsio import atomic_dir, atomic_write, in_turn, remove_abandoned, sole_owner
+from acoustic.fsio import atomic_dir, atomic_write, check_writable, in_turn, remove_abandoned, sole_owner
 
 
 def test_a_block_that_fails_leaves_what_was_there(tmp_path):
@@ -84,3 +84,16 @@ def test_in_turn_one_after_another(tmp_path):
         order.append("second")
     thread.join()
     assert order == ["first", "second"]
+
+
+def test_what_cannot_be_written_is_known_beforehand(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file" / "below", tmp_path / "file" / "below" / "it"):
+        with pytest.raises(DataError, match=r"cannot be written \((Is|Not) a directory\)"):
+            check_writable(path)
+    for path in (tmp_path / "file", tmp_path / "new" / "folder" / "file", os.devnull):
+        check_writable(path)
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "file"]
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(DataError, match="Permission denied"):
+        check_writable(tmp_path / "new" / "file")

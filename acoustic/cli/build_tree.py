@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from acoustic.cli.options import parse_share
-from acoustic.cli.train_gmm import add_feature_options, speakers
+from acoustic.cli.train_gmm import add_feature_options, check_output, speakers
 from acoustic.errors import ConfigError, DataError
 from acoustic.fsio import write_text
 from acoustic.kaldi.alignments import read_alignments, read_model
@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> None:
     if args.num_leaves < 1 or not args.thresh >= 0.0:
         raise ConfigError("need --num-leaves of at least 1 and --thresh not negative")
     lang_dir, tree_dir = Path(args.lang_dir), Path(args.tree_dir)
+    check_output(args.tree_dir)
     topology, roots = Topology.read(lang_dir / "topo"), read_roots(lang_dir / "phones" / "roots.int")
     stats = accumulate(args)
     if args.questions:

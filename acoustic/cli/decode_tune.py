@@ -17,6 +17,7 @@ from acoustic.decode.jobs import num_cores
 from acoustic.decode.tune import Grid, Trial, tune
 from acoustic.decode.wer import read_transcripts
 from acoustic.errors import ConfigError
+from acoustic.fsio import check_writable
 from acoustic.kaldi.matrix import read_vector
 from acoustic.kaldi.stream import open_reader
 from acoustic.kaldi.symbols import SymbolTable
@@ -64,6 +65,7 @@ def run(args: argparse.Namespace) -> None:
         parse_floats("--prior-scales", args.prior_scales),
     )
     start = time.monotonic()
+    check_writable(args.out_json)
     made_with = check_models(args.model, args.loglikes_rspecifier)
     model = TransitionModel.read(args.model)
     result = tune(

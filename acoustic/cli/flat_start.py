@@ -10,6 +10,7 @@ from acoustic.cli.train_gmm import (
     add_data_arguments,
     add_output_argument,
     add_training_options,
+    check_output,
     read_data,
     silence_phones_of,
     write,
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Align and write."""
     options, silence_phones = dataclass_from_args(FlatStartOptions, args), silence_phones_of(args)
+    check_output(args.ali_dir)
     tally = Tally()
     graphs, features = read_data(args, tally)
     report = Report()

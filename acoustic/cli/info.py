@@ -28,7 +28,7 @@ from acoustic.kaldi.stream import open_reader
 from acoustic.kaldi.symbols import SymbolTable
 from acoustic.kaldi.tables import read_table
 from acoustic.kaldi.topology import Topology
-from acoustic.kaldi.transitions import TransitionModel
+from acoustic.kaldi.transitions import read_head
 from acoustic.kaldi.tree import DecisionTree
 from acoustic.log import Tally
 from acoustic.nn.bundle import load_bundle
@@ -42,7 +42,6 @@ Describe = Callable[[Path], Iterator[str]]
 REMEDY = "acoustic info knows the files of Kaldi experiments and those that acoustic writes"
 HEAD_BYTES = 4096
 BINARY = b"\0B"
-FOLLOWERS = {"<DIMENSION>": "a GMM acoustic model", "<Nnet3>": "an nnet3 acoustic model"}
 MATRICES, VECTORS = (b"FM", b"DM", b"CM", b"CM2", b"CM3"), (b"FV", b"DV")
 
 
@@ -251,13 +250,9 @@ def fingerprints(values: dict[str, str]) -> Iterator[str]:
 
 def transition_model(path: Path) -> Iterator[str]:
     """final.mdl, of which the head is read."""
-    with open_reader(path) as reader:
-        reader.read_binary_header()
-        model = TransitionModel.read_from(reader)
-        follower = reader.peek_token() if reader.peek(1) else ""
-        reader.abort()
+    model, follower = read_head(path)
     yield f"transition model of {model.num_phones} phones, {model.num_transition_ids} transition_ids"
-    yield f"{model.num_pdfs} pdfs" + (f"; {FOLLOWERS[follower]} follows" if follower in FOLLOWERS else "")
+    yield f"{model.num_pdfs} pdfs" + (f"; {follower} follows" if follower else "")
     yield f"transition_model {model.fingerprint()}"
 
 

@@ -13,11 +13,12 @@ from acoustic.analysis.phones import read_silence_phones
 from acoustic.cli.options import add_dataclass_options, dataclass_from_args, parse_share
 from acoustic.decode.jobs import num_cores
 from acoustic.errors import ConfigError, DataError
+from acoustic.fsio import check_writable
 from acoustic.kaldi.alignments import read_alignments_of, write_alignments
 from acoustic.kaldi.fst import FstArrays
 from acoustic.kaldi.steps import watched
 from acoustic.kaldi.tables import RandomAccessTable, read_table
-from acoustic.kaldi.transitions import TransitionModel, write_model
+from acoustic.kaldi.transitions import TransitionModel, read_head, write_model
 from acoustic.log import Tally, get_logger, progress
 from acoustic.states.cepstra import gaussian_features
 from acoustic.states.train_gmm import Alignments, GmmOptions, Round, train_gmm
@@ -72,6 +73,18 @@ def add_output_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("ali_dir", help="where alignments and final.mdl (transition model, re-estimated) go")
 
 
+def check_output(folder: str) -> None:
+    """Find out before hours of work whether a model can be written to a folder, and that none of Kaldi's is there.
+
+    Raises:
+        DataError: it cannot be written, or its final.mdl has Gaussians or a network, which would be lost.
+    """
+    path = Path(folder) / "final.mdl"
+    check_writable(path)
+    if path.exists() and (what := read_head(path)[1]) is not None:
+        raise DataError(f"is {what}, which would be lost", path=path, remedy="give another name for the output folder")
+
+
 def speakers(utt2spk: str | None) -> dict[str, str]:
     """Each utterance's speaker; empty without a table."""
     return {utt: tokens[0] for utt, tokens in read_table(utt2spk, "tokens") if tokens} if utt2spk else {}
@@ -80,6 +93,7 @@ def speakers(utt2spk: str | None) -> dict[str, str]:
 def run(args: argparse.Namespace) -> None:
     """Align and write."""
     options, silence_phones = dataclass_from_args(GmmOptions, args), silence_phones_of(args)
+    check_output(args.ali_dir)
     tally = Tally()
     graphs, features = read_data(args, tally)
     report = Report()

@@ -26,6 +26,9 @@ from acoustic.kaldi.tree import MAX_PDF_ID, DecisionTree
 IntArray = NDArray[np.int32]
 Tuple = tuple[int, int, int, int]
 
+# Follows the transition model in a final.mdl -> what the file is.
+ACOUSTIC_MODELS = {"<DIMENSION>": "a GMM acoustic model", "<Nnet3>": "an nnet3 acoustic model"}
+
 
 class TransitionModel:
     """A transition model as arrays.
@@ -314,6 +317,23 @@ def fault_of_tree(tree: DecisionTree, model: TransitionModel) -> str | None:
     except DataError as error:
         return error.problem
     return None if np.array_equal(expected.tuples, model.tuples) else "gives other HMM states than final.mdl has"
+
+
+def read_head(path: str | Path) -> tuple[TransitionModel, str | None]:
+    """Read the transition model of a final.mdl, and tell what follows it.
+
+    Returns:
+        The model, and "a GMM acoustic model", "an nnet3 acoustic model", or None where nothing known follows.
+
+    Raises:
+        DataError: as `TransitionModel.read`.
+    """
+    with open_reader(path) as reader:
+        reader.read_binary_header()
+        model = TransitionModel.read_from(reader)
+        follower = reader.peek_token() if reader.peek(1) else ""
+        reader.abort()
+    return model, ACOUSTIC_MODELS.get(follower)
 
 
 def write_model(path: str | Path, model: TransitionModel, binary: bool = True) -> None:

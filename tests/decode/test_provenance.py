@@ -59,6 +59,11 @@ def test_a_graph_of_another_tree_is_refused_though_the_model_is_the_same(same_mo
         )  # fmt: skip
 
 
+def test_decode_tune_that_cannot_write_does_not_begin(tmp_path):
+    with pytest.raises(DataError, match=r"cannot be written \(Is a directory\)"):
+        run(["decode-tune", "mdl", "fst", "ark:loglikes", "text", str(tmp_path)])
+
+
 def test_a_damaged_description_of_a_graph_is_refused(graph, tmp_path):
     (graph.parent / "graph.json").write_text("[]")
     with pytest.raises(DataError, match=r"graph\.json: is no description"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -289,6 +290,19 @@ def test_utterances_that_cannot_be_aligned_are_counted(tmp_path, features):
     assert not (tmp_path / "ali").exists()
     run(["flat-start", "--max-skip-fraction=0.5", *arguments])
     assert len(dict(read_alignments(tmp_path / "ali"))) == len(features) - 1
+
+
+@pytest.mark.parametrize("verb", ["flat-start", "train-gmm", "build-tree"])
+def test_where_nothing_can_be_written_no_work_begins(tmp_path, verb):
+    """None of the inputs is there: nothing has been read when the output is refused."""
+    inputs = {"flat-start": ["mdl", "ark:graphs", "ark:feats"], "build-tree": ["lang", "ali", "ark:feats"]}
+    inputs["train-gmm"] = [*inputs["flat-start"], "ark:ali"]
+    (tmp_path / "file").touch()
+    (tmp_path / "gmm").mkdir()
+    shutil.copy(GOLDEN / "model" / "tri1" / "final.mdl", tmp_path / "gmm")  # with its Gaussians
+    for output, match in (("file/ali", "Not a directory"), ("gmm", "GMM acoustic model, which would be lost")):
+        with pytest.raises(DataError, match=match):
+            run([verb, *inputs[verb], str(tmp_path / output)])
 
 
 def test_alignments_given_to_train_gmm_are_realigned(tmp_path, features, caplog):
