@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import socket
 import time
 import uuid
 from collections.abc import Iterator
@@ -18,18 +17,20 @@ import torch.distributed as dist
 from acoustic.asynchronous.beginning import Beginning
 from acoustic.asynchronous.coordinator import REPLICA, Coordinator
 from acoustic.asynchronous.dispatch import Dispatcher
+from acoustic.asynchronous.lifeline import Lifeline, within
 from acoustic.asynchronous.processes import LOOK_SECONDS, Processes
 from acoustic.asynchronous.replica_process import run_replica
 from acoustic.asynchronous.simulation import Finished
 from acoustic.asynchronous.talk import ANSWER, REPORTS, Control, RunOverError
 from acoustic.asynchronous.trainer import AsynchronousTrainer
 from acoustic.data.batches import Store
-from acoustic.errors import ConfigError
+from acoustic.errors import ConfigError, TrainingError
 from acoustic.log import get_logger
 from acoustic.nn.classifier import SenoneClassifier
 from acoustic.train.config import TrainConfig
 from acoustic.train.guard import Interrupt
 from acoustic.train.ranks import Ranks
+from acoustic.workers import exit_with_parent
 
 logger = get_logger(__name__)
 
@@ -95,20 +96,21 @@ def join_run(config: TrainConfig) -> None:
     """
     options = config.asynchronous
     host, _, port = str(options.join).rpartition(":")
-    try:
-        # torch would try for 20 s, and print where in itself it did so.
-        socket.create_connection((host, int(port)), timeout=ANSWER.total_seconds()).close()
-        control = Control.join(host, int(port))
-        control.store.wait(["run"], ANSWER)
-        run = json.loads(control.store.get("run"))
-    except (OSError, RunOverError, dist.DistError) as error:
-        reason = f" ({error.strerror or error})" if isinstance(error, OSError) else ""
-        raise ConfigError(f"async.join={options.join}: no run is to be found there{reason}") from error
-    if run["config"] != config.fingerprint():
-        where = Path(run["folder"]).parent / "config.yaml"
-        raise ConfigError(f"async.join={options.join}: that run has another configuration; see {where}")
-    config = dataclasses.replace(config, asynchronous=dataclasses.replace(options, shards=run["shards"]))
-    Guests(control, (host, int(port), run["folder"], config)).run()
+    with contextlib.ExitStack() as stack:
+        try:
+            # First of all: torch would try for 20 s, and print where in itself it did so.
+            lifeline = stack.enter_context(contextlib.closing(Lifeline(host, int(port))))
+            control = within(ANSWER, lambda: Control.join(host, int(port)))
+            control.store.wait(["run"], ANSWER)
+            run = json.loads(control.store.get("run"))
+        except (OSError, RunOverError, dist.DistError) as error:
+            reason = f" ({error.strerror or error})" if isinstance(error, OSError) else ""
+            raise ConfigError(f"async.join={options.join}: no run is to be found there{reason}") from error
+        if run["config"] != config.fingerprint():
+            where = Path(run["folder"]).parent / "config.yaml"
+            raise ConfigError(f"async.join={options.join}: that run has another configuration; see {where}")
+        config = dataclasses.replace(config, asynchronous=dataclasses.replace(options, shards=run["shards"]))
+        Guests(control, lifeline, (host, int(port), run["folder"], config)).run()
     logger.info("the run at %s has ended", options.join)
 
 
@@ -117,12 +119,14 @@ class Guests:
 
     Args:
         control: the coordinator's queues.
+        lifeline: to its machine.
         arguments: of `run_replica`, from the second on.
     """
 
-    def __init__(self, control: Control, arguments: tuple[str, int, str, TrainConfig]) -> None:
-        self.control, self.arguments, self.options = control, arguments, arguments[-1].asynchronous
-        self.processes = Processes(self.options.max_restarts, are_guests=True)
+    def __init__(self, control: Control, lifeline: Lifeline, arguments: tuple[str, int, str, TrainConfig]) -> None:
+        self.control, self.lifeline = control, lifeline
+        self.arguments, self.options = arguments, arguments[-1].asynchronous
+        self.processes = Processes(self.options.max_restarts)
         self.names: dict[int, str] = {}
 
     def run(self) -> None:
@@ -130,23 +134,39 @@ class Guests:
 
         Raises:
             PreemptedError: this machine is taken away.
-            TrainingError: a replica ended by itself, or too many were killed.
+            TrainingError: a replica ended by itself, too many were killed, or the coordinator's machine is gone.
         """
         try:
             with Interrupt(at_once=True), contextlib.suppress(RunOverError):
                 for number in range(self.options.replicas):
                     self.start(number)
-                while self.processes.num_left():
-                    for post in self.processes.dead(REPLICA):
-                        self.control.send(REPORTS, {"gone": self.names[post.number]})
-                        self.start(post.number)
+                while True:
                     time.sleep(LOOK_SECONDS)
+                    self.lifeline.check()
+                    for post in self.processes.dead(REPLICA):
+                        self.tell_gone(post.number)
+                        self.start(post.number)
             self.names.clear()  # nobody is there to be told
         finally:
             self.processes.end()
-            with contextlib.suppress(RunOverError):
-                for name in self.names.values():
-                    self.control.send(REPORTS, {"gone": name})
+            with contextlib.suppress(RunOverError, TrainingError):
+                self.lifeline.check()
+                self.tell_gone(*self.names)
+
+    def tell_gone(self, *numbers: int) -> None:
+        """Tell the coordinator that replicas are gone. If it does not hear, their leases' time tells it later.
+
+        Raises:
+            RunOverError: it has ended.
+        """
+        names = [self.names[number] for number in numbers]
+
+        def tell() -> None:
+            for name in names:
+                self.control.send(REPORTS, {"gone": name})
+
+        with contextlib.suppress(TimeoutError):
+            within(ANSWER, tell)
 
     def start(self, number: int) -> None:
         """Start a replica, whose number in the run the coordinator chooses."""
@@ -155,5 +175,9 @@ class Guests:
 
 
 def run_guest(number: int, *arguments: Any) -> None:
-    """As `run_replica`, without a number that the coordinator would know."""
+    """As `run_replica`, without a number that the coordinator would know, and no longer than the process that watches.
+
+    Were that killed, nobody here would find out that the coordinator's machine is gone.
+    """
+    exit_with_parent()
     run_replica(None, *arguments)

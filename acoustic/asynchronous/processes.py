@@ -46,14 +46,13 @@ class Processes:
 
     Args:
         max_restarts: how many that died are replaced.
-        are_guests: in a run of another machine, which only they can tell the end of.
 
     Attributes:
         num_restarts: how many were.
     """
 
-    def __init__(self, max_restarts: int, are_guests: bool = False) -> None:
-        self.max_restarts, self.num_restarts, self.are_guests = max_restarts, 0, are_guests
+    def __init__(self, max_restarts: int) -> None:
+        self.max_restarts, self.num_restarts = max_restarts, 0
         self.posts: dict[tuple[str, int], Post] = {}
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["acoustic.asynchronous.forkserver"])
@@ -90,7 +89,7 @@ class Processes:
         found = []
         for post in self.posts.values():
             status = post.process.exitcode
-            if status is None or post.what not in kinds or (status == 0 and self.are_guests):
+            if status is None or post.what not in kinds:
                 continue
             if status > 0:
                 raise TrainingError(f"{post.what} {post.number} ended with status {status}; its own message says why")
@@ -104,10 +103,6 @@ class Processes:
             logger.warning("%s %d %s and is replaced", post.what, post.number, end)
             found.append(post)
         return found
-
-    def num_left(self) -> int:
-        """Processes that have not found the run over."""
-        return sum(post.process.exitcode != 0 for post in self.posts.values())
 
     def kill(self, what: str, number: int) -> None:
         """End a process that does not answer; it counts as dead."""

@@ -100,6 +100,10 @@ def test_a_run_that_is_not_there_is_told_of_at_once(
         join_run(small_config(corpus, tmp_path, *RUN, f"async.join={nobody}"))
     assert not capfd.readouterr().err
     monkeypatch.setattr(engine, "ANSWER", timedelta(seconds=0.2))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent_place = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(ConfigError, match=r"no run is to be found there .no answer"):
+            join_run(small_config(corpus, tmp_path, *RUN, f"async.join={silent_place}"))
     other = Control.host("127.0.0.1", 0)  # where something else meets
     with pytest.raises(ConfigError, match="no run is to be found there"):
         join_run(small_config(corpus, tmp_path, *RUN, f"async.join=127.0.0.1:{other.port}"))

@@ -47,11 +47,9 @@ def test_signals_are_left_to_the_coordinator_from_the_first_moment() -> None:
 
 
 def test_a_process_that_finds_a_run_over_which_goes_on_is_replaced() -> None:
-    here, guests = Processes(2), Processes(2, are_guests=True)
-    for processes in (here, guests):
-        processes.posts["shard", 0] = post_of("shard", 0)
+    here = Processes(2)
+    here.posts["shard", 0] = post_of("shard", 0)
     assert [post.what for post in here.dead("shard")] == ["shard"] and here.dead("replica") == []
-    assert guests.dead("shard") == []
     here.posts["shard", 0] = post_of("shard", None)
     assert here.dead("shard") == []
     here.posts["shard", 0] = post_of("shard", 3)
@@ -73,7 +71,9 @@ def test_guests_whose_run_ends_while_one_is_replaced_end_without_a_fault(monkeyp
 
     control: Any = SimpleNamespace(send=send)
     config: Any = SimpleNamespace(asynchronous=AsynchronousConfig(replicas=1))
-    guests = Guests(control, ("127.0.0.1", 1, "folder", config))
+    lifeline: Any = SimpleNamespace(check=list)
+    guests = Guests(control, lifeline, ("127.0.0.1", 1, "folder", config))
+    monkeypatch.setattr("acoustic.asynchronous.engine.LOOK_SECONDS", 0.0)
     ended = post_of("replica", -9)
     monkeypatch.setattr(guests.processes, "start", lambda *_: guests.processes.posts.update({("replica", 0): ended}))
     guests.run()
