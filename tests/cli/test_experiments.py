@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,13 @@ def test_zeiler2013_asynchronous(name: str) -> None:
 def test_zeiler2013_logistic_rates_are_ten_times_the_rectifiers() -> None:
     rates = [compose(f"experiment=zeiler2013_{name}").optim.learning_rate for name in ("logistic", "relu")]
     assert rates[0] == pytest.approx(10 * rates[1])
+
+
+def test_zeiler2013_logistic_has_one_rate_for_adagrad() -> None:
+    """The heads of the net in one process and of asynchronous replicas said 0.005 and 0.02."""
+    heads = [(conf_dir() / f"experiment/zeiler2013_{name}.yaml").read_text() for name in ("logistic", "async_adagrad")]
+    rates = [re.findall(r"optim\.learning_rate=([\d.]+\d)", head) for head in heads]
+    assert rates == [["0.005"], ["0.005"]]
 
 
 def test_pretraining_of_the_papers() -> None:
