@@ -124,6 +124,14 @@ def test_malformed_posteriors_are_refused(text: str, tmp_path: Path) -> None:
         list(read_table(f"ark:{tmp_path / 'x'}", "posterior"))
 
 
+def test_alignments_read_as_posteriors_are_told_as_such(tmp_path: Path) -> None:
+    for text, told in (("12 13 13", True), ("12 x", False)):
+        (tmp_path / "x").write_text(f"utt1 {text}\n")
+        with pytest.raises(DataError, match="expected \\[ of a posterior") as caught:
+            list(read_table(f"ark:{tmp_path / 'x'}", "posterior"))
+        assert ("these look like alignments" in str(caught.value)) == told
+
+
 @pytest.mark.parametrize("place", [0, 5, 10, 15])
 def test_posteriors_whose_numbers_have_another_size_are_refused(place: int, tmp_path: Path) -> None:
     """The byte before an id or a weight says how long it is; 8 would be that of a double."""
