@@ -7,6 +7,7 @@ import importlib
 import logging
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from acoustic import fsio
 from acoustic.decode.priors import log_priors
 from acoustic.errors import ConfigError, DataError
-from acoustic.exchange.pipeline import feature_pipeline
+from acoustic.exchange.pipeline import PIPELINE_FILE, feature_pipeline
 from acoustic.exchange.stages import Affine, Deltas, GlobalCmvn, Scaling, Splice, Stage, split
 from acoustic.features.deltas import delta_filters
 from acoustic.features.frontend import Frontend
@@ -50,7 +51,7 @@ def export_onnx(bundle: Bundle, frontend: Frontend, path: str | Path) -> None:
     cut = split(frontend)
     model = UtteranceModel(cut.inside, cut.dim, bundle.classifier, log_priors(bundle.pdf_counts)).eval()
     proto = _to_onnx(model, cut.dim)
-    onnx.helper.set_model_props(proto, {"feature_pipeline": feature_pipeline(cut.outside)})
+    onnx.helper.set_model_props(proto, {PIPELINE_FILE: feature_pipeline(cut.outside)})
     content = proto.SerializeToString()
     check(runtime, content, model, cut.dim)
     with fsio.atomic_write(path) as file:
@@ -158,6 +159,48 @@ def check(runtime: ModuleType, content: bytes, model: UtteranceModel, dim: int) 
         theirs = session.run(OUTPUTS[:1], {"features": features.numpy()})[0]
         if theirs.shape != ours.shape or np.abs(theirs - ours).max() > TOLERANCE:
             raise DataError(f"onnxruntime computes other log posteriors for {num_frames} frames than we do")
+
+
+@dataclass(frozen=True)
+class OnnxFacts:
+    """What an ONNX file says of itself.
+
+    Attributes:
+        input_dim: values in a frame; 0 where the file leaves it open.
+        num_outputs: pdfs; 0 where the file leaves it open.
+        feature_pipeline: rspecifier of the features, in files of `export_onnx`.
+    """
+
+    input_dim: int
+    num_outputs: int
+    feature_pipeline: str | None
+
+
+def onnx_facts(path: str | Path) -> OnnxFacts:
+    """Read what an ONNX file says of itself.
+
+    Raises:
+        ConfigError: the packages of the extra `onnx` are not installed.
+        DataError: not such a file, or a damaged one.
+    """
+    onnx = _require("onnx")
+    decode_error = importlib.import_module("google.protobuf.message").DecodeError
+    try:
+        proto = onnx.load_model_from_string(Path(path).read_bytes())
+    except (OSError, decode_error) as error:
+        raise DataError(f"cannot be read as ONNX ({error})", path=path) from error
+    if not (proto.graph.input and proto.graph.output):
+        raise DataError("an ONNX file without a network", path=path)
+    input_dim, num_outputs = (_last_dim(values[0]) for values in (proto.graph.input, proto.graph.output))
+    return OnnxFacts(
+        input_dim, num_outputs, {entry.key: entry.value for entry in proto.metadata_props}.get(PIPELINE_FILE)
+    )
+
+
+def _last_dim(value: Any) -> int:
+    """The last dimension of a network's input or output, 0 where it is left open."""
+    dims = value.type.tensor_type.shape.dim
+    return int(dims[-1].dim_value) if dims else 0
 
 
 def _require(package: str) -> ModuleType:

@@ -9,11 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from acoustic.cli.info import describe
 from acoustic.errors import ConfigError, DataError
 from acoustic.exchange import onnx_export
 from acoustic.exchange.onnx_export import export_onnx
 from acoustic.exchange.stages import split
-from tests.exchange.models import FRONTENDS, expected, features_outside, make_bundle, make_frontend, utterances
+from tests.exchange.models import (
+    FRONTENDS,
+    NUM_PDFS,
+    expected,
+    features_outside,
+    make_bundle,
+    make_frontend,
+    utterances,
+)
 
 runtime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -38,6 +47,9 @@ def test_onnxruntime_gives_our_outputs_for_any_length(tmp_path: Path, name: str,
     assert not isinstance(session.get_inputs()[0].shape[0], int)
     pipeline = session.get_modelmeta().custom_metadata_map["feature_pipeline"]
     assert ("apply-cmvn" in pipeline, "trans." in pipeline) == (FRONTENDS[name].cmvn == "speaker", name == "fmllr")
+    what, *details = describe(tmp_path / "model.onnx")
+    assert what == f"ONNX network: {split(frontend).dim} values in a frame, {NUM_PDFS} outputs"
+    assert details == [f"features: {pipeline}"]
     for utterance in utterances(frontend):
         features = features_outside(split(frontend).outside, utterance)
         posteriors, loglikes = session.run(["log_posteriors", "loglikes"], {"features": features})
@@ -54,6 +66,12 @@ def test_a_model_that_onnxruntime_computes_otherwise_is_not_written(
     with pytest.raises(DataError, match="onnxruntime computes other"):
         export_onnx(make_bundle(frontend, hidden_dims=[6]), frontend, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_file_is_told_of(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"\x08\x0a\x12\x07pytorch" + b"\xff" * 20)
+    with pytest.raises(DataError, match=r"model\.onnx: cannot be read as ONNX"):
+        list(describe(tmp_path / "model.onnx"))
 
 
 def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
