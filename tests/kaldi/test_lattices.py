@@ -77,6 +77,17 @@ def test_expanding_puts_word_and_costs_on_the_first_arc() -> None:
     assert lattice.first_arc.tolist() == [0, 2, 3, 4, 5, 6, 6] and lattice.is_final.tolist() == 5 * [False] + [True]
 
 
+def test_a_path_may_end_with_a_string_where_others_go_on() -> None:
+    both = CompactLattice(
+        0, np.array([[0.5, 1.0], [0.25, 2.0]], np.float32), np.array([0, 2, 2]),
+        np.array([(4, 4, 1.0, 3.0, 1), (6, 6, 2.0, 4.0, 1)], ARC), None,
+        arc_strings=Strings.of([[1, 2, 3], [7, 8]]), final_strings=Strings.of([[5, 6], [9, 9, 9]]),
+    )  # fmt: skip
+    expected = {((5, 6), (), 1.5), ((1, 2, 3, 9, 9, 9), (4,), 6.25), ((7, 8, 9, 9, 9), (6,), 8.25)}
+    assert paths(expand(both)) == expected
+    assert paths(sort_topologically(expand(both))) == expected
+
+
 def test_either_kind_is_read_as_the_other(tmp_path: Path) -> None:
     for option in ("", ",t"):
         write(f"ark{option}:{tmp_path / 'lat'}", "lattice", {"utt": LATTICE})
@@ -128,6 +139,12 @@ def test_cycles_and_paths_of_different_lengths_are_refused() -> None:
     loop = Lattice(0, final, np.array([0, 1, 2]), np.array([(1, 1, 0, 0, 1), (1, 1, 0, 0, 0)], ARC), None)
     with pytest.raises(DataError, match="cycle"):
         sort_topologically(loop)
+    behind_the_start = Lattice(
+        0, np.array([[np.inf, np.inf], [np.inf, np.inf], [0, 0]], np.float32), np.array([0, 1, 2, 3]),
+        np.array([(1, 1, 0, 0, 1), (1, 1, 0, 0, 2), (1, 1, 0, 0, 1)], ARC), None,
+    )  # fmt: skip
+    with pytest.raises(DataError, match="cycle"):
+        sort_topologically(behind_the_start)
     uneven = Lattice(0, final, np.array([0, 2, 2]), np.array([(1, 1, 0, 0, 1), (0, 1, 0, 0, 1)], ARC), None)
     with pytest.raises(DataError, match="different lengths"):
         state_times(uneven)
@@ -142,6 +159,7 @@ def test_an_empty_lattice_is_a_value(tmp_path: Path) -> None:
         for kind in ("lattice", "compact_lattice"):
             [(_, lattice)] = read_table(f"ark:{tmp_path / 'lat'}", kind)
             assert lattice.num_states == 0 and lattice.start == -1
+    assert equal(sort_topologically(empty_lattice()), empty_lattice()) and len(state_times(empty_lattice())) == 0
 
 
 @pytest.mark.parametrize(
