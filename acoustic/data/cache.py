@@ -13,9 +13,13 @@ Beside it, `NAME.skipped.tsv` has a line per utterance left out: reason, id, det
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
+import itertools
 import json
+import operator
 import zlib
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,43 +127,46 @@ def utterance_lines(path: Path, checksum: int) -> Iterator[tuple[str, str, int, 
         DataError: unreadable, or damaged since it was written: its CRC-32 is not `checksum`.
     """
     try:
-        content = path.read_bytes()
+        with open(path, "rb") as file:
+            found = functools.reduce(lambda crc, part: zlib.crc32(part, crc), iter(lambda: file.read(1 << 20), b""), 0)
+            if found != checksum:
+                raise DataError("is damaged: its checksum does not fit", path=path, remedy=REMEDY)
+            file.seek(0)
+            for line in file:
+                utt, speaker, *numbers = line.decode().split("\t")
+                yield utt, speaker, int(numbers[0]), int(numbers[1]), int(numbers[2])
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})", path=path, remedy=REMEDY) from error
-    if zlib.crc32(content) != checksum:
-        raise DataError("is damaged: its checksum does not fit", path=path, remedy=REMEDY)
-    for line in content.decode("utf-8").split("\n")[:-1]:
-        fields = line.split("\t")
-        yield fields[0], fields[1], int(fields[2]), int(fields[3]), int(fields[4])
 
 
 class FramesCache:
     """A cache that was opened, its files' sizes checked.
 
+    Of an utterance it keeps 8 bytes and a compressed id, which is asked for seldom: 2,000 hours are a million of them.
+
     Attributes:
         directory: where it is.
         meta: what it holds.
-        ids: utterance ids, in the order of their frames.
-        speakers: the speaker of each utterance.
-        lengths: int64 [num_utts], frames of each utterance.
+        shard_num_frames: int64 [num_shards], frames in each shard.
     """
 
     def __init__(self, directory: Path, meta: CacheMeta) -> None:
         self.directory, self.meta = directory, meta
         self._inode = _inode(directory)
-        self.ids: list[str] = []
-        self.speakers: list[str] = []
-        shards, lengths = [], []
-        for utt, speaker, shard, _, num_frames in utterance_lines(directory / "utts.tsv", meta.utts_checksum):
-            self.ids.append(utt)
-            self.speakers.append(speaker)
-            shards.append(shard)
-            lengths.append(num_frames)
-        self.lengths = np.array(lengths, dtype=np.int64)
-        self._ends = np.cumsum(self.lengths)
-        self._shard_of_utt = np.array(shards, dtype=np.int64)
         self.shard_num_frames = np.array(meta.shard_num_frames, dtype=np.int64)
-        self._check()
+        self._ids: dict[int, bytes] = {}  # of the utterances of each shard that has any
+        shards, lengths = array("q"), array("q")
+        lines = utterance_lines(directory / "utts.tsv", meta.utts_checksum)
+        for shard, utterances in itertools.groupby(lines, operator.itemgetter(2)):
+            ids = []
+            for utt, _, _, _, num_frames in utterances:
+                ids.append(utt)
+                shards.append(shard)
+                lengths.append(num_frames)
+            self._ids[shard] = zlib.compress("\n".join(ids).encode())
+        self._check(np.array(shards), np.array(lengths))
+        self._ends = np.cumsum(lengths, dtype=np.int64)
+        self._first_utts = np.searchsorted(shards, np.arange(self.num_shards + 1))
 
     @classmethod
     def open(cls, directory: str | Path) -> FramesCache:
@@ -170,10 +177,10 @@ class FramesCache:
         """
         return cls(Path(directory), CacheMeta.read(directory))
 
-    def _check(self) -> None:
-        """Compare utterances and file sizes with the meta data."""
-        totals = np.bincount(self._shard_of_utt, self.lengths, minlength=self.num_shards) if self.ids else np.zeros(0)
-        if len(self.ids) != self.meta.num_utts or not np.array_equal(totals, self.shard_num_frames):
+    def _check(self, shards: np.ndarray, lengths: np.ndarray) -> None:
+        """Compare the shard and the length of each utterance, and file sizes, with the meta data."""
+        totals = np.bincount(shards, lengths, minlength=self.num_shards)
+        if len(lengths) != self.meta.num_utts or not np.array_equal(totals, self.shard_num_frames):
             raise DataError("does not fit meta.json", path=self.directory / "utts.tsv", remedy=REMEDY)
         for shard, num_frames in enumerate(self.shard_num_frames.tolist()):
             frame_bytes = self.base_dim * np.dtype(self.meta.dtype).itemsize
@@ -243,14 +250,31 @@ class FramesCache:
             raise DataError("is damaged: its checksum does not fit", path=path, remedy=REMEDY)
         return values
 
+    @property
+    def lengths(self) -> np.ndarray:
+        """Frames of each utterance, int64 [num_utts]."""
+        return np.diff(self._ends, prepend=0)
+
     def utterance_lengths(self, shard: int) -> np.ndarray:
         """Frames of each utterance of a shard, int64."""
-        first, end = np.searchsorted(self._shard_of_utt, [shard, shard + 1])
-        return self.lengths[first:end]
+        first, end = self._first_utts[shard : shard + 2]
+        return np.diff(self._ends[first:end], prepend=self._ends[first - 1] if first else 0)
+
+    def ids(self) -> Iterator[str]:
+        """Utterance ids, in the order of their frames."""
+        for shard in range(self.num_shards):
+            yield from self._ids_of_shard(shard)
+
+    def _ids_of_shard(self, shard: int) -> list[str]:
+        return zlib.decompress(self._ids[shard]).decode().split("\n") if shard in self._ids else []
 
     def utterances_of(self, frames: np.ndarray) -> list[str]:
         """The utterance of each frame, given by its index in the whole cache."""
-        return [self.ids[i] for i in np.searchsorted(self._ends, frames, side="right")]
+        utts = np.searchsorted(self._ends, frames, side="right")
+        shards = np.searchsorted(self._first_utts, utts, side="right") - 1
+        ids_of = {shard: self._ids_of_shard(shard) for shard in np.unique(shards).tolist()}
+        places = zip(shards.tolist(), (utts - self._first_utts[shards]).tolist(), strict=True)
+        return [ids_of[shard][place] for shard, place in places]
 
 
 def _inode(directory: Path) -> int:

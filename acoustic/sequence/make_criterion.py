@@ -36,10 +36,10 @@ def make_criterion(config: SequenceConfig, train: FramesCache, dev: FramesCache,
         DataError: lattices or alignments are missing or damaged.
     """
     if isinstance(config.criterion, LatticeCriterionConfig):
-        return lattice_criterion(config, config.criterion, {*train.ids, *dev.ids})
+        return lattice_criterion(config, config.criterion, {*train.ids(), *dev.ids()})
     ali_dirs = list(dict.fromkeys([*config.train.ali_dir, *config.dev.ali_dir]))
     graph_dirs = [*config.train.graph_dir, *config.dev.graph_dir]
-    return make_lattice_free(config.criterion, ali_dirs, set(train.ids), set(dev.ids), device, graph_dirs)
+    return make_lattice_free(config.criterion, ali_dirs, set(train.ids()), set(dev.ids()), device, graph_dirs)
 
 
 def lattice_criterion(config: SequenceConfig, criterion: LatticeCriterionConfig, utts: set[str]) -> LatticeCriterion:

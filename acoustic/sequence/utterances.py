@@ -57,7 +57,7 @@ class UtteranceStore(Store):
         tally = Tally(f"{what} utterances")
         self.usable: list[Utterance] = []
         ends = np.cumsum(frames.cache.lengths).tolist()
-        for utt, end, length in zip(frames.cache.ids, ends, frames.cache.lengths.tolist(), strict=True):
+        for utt, end, length in zip(frames.cache.ids(), ends, frames.cache.lengths.tolist(), strict=True):
             try:
                 self.usable.append(Utterance(end - length, end, criterion.prepare(utt, length)))
                 tally.done()

@@ -83,10 +83,10 @@ def prepare(config: TrainConfig) -> Prepared:
     train = ensure_cache(directory / "train", train_sources, frontend, options, train_part, num_jobs)
     dev = ensure_cache(directory / "dev", dev_sources, frontend, options, dev_part, num_jobs)
     check_same_model(train, dev, dev_sources)
-    if in_both := set(train.ids).intersection(dev.ids):
+    if in_both := set(dev.ids()).intersection(train.ids()):
         logger.warning(
             "%d of %d dev utterances are trained on as well, such as %s: the dev loss will flatter the network",
-            len(in_both), len(dev.ids), min(in_both),
+            len(in_both), dev.meta.num_utts, min(in_both),
         )  # fmt: skip
     return Prepared(frontend, train, dev)
 

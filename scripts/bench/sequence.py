@@ -64,7 +64,7 @@ class Bench:
         """Times some updates by a lattice-free criterion."""
         cache = self.frames.cache
         config = LatticeFreeConfig(name=name, frame_subsampling=self.frame_subsampling, recursion=self.recursion)
-        criterion = make_lattice_free(config, self.ali_dirs, set(cache.ids), set(), self.device)
+        criterion = make_lattice_free(config, self.ali_dirs, set(cache.ids()), set(), self.device)
         store = UtteranceStore(self.frames, criterion, "training", 0.05)
 
         def loss(inputs: Tensor, targets: Tensor, batch: int) -> Tensor:

@@ -128,7 +128,7 @@ def by_utterance(model: AcousticModel, store: Store) -> dict[str, torch.Tensor]:
     result = torch.empty(num_frames, store.num_pdfs)
     for batch, (inputs, _) in enumerate(store.batches(100, seed=5)):
         result[store.batch_index(100, 5, 0, batch)] = model.classifier.log_posteriors(inputs).exp()
-    return dict(zip(store.cache.ids, result.split(store.cache.lengths.tolist()), strict=True))
+    return dict(zip(store.cache.ids(), result.split(store.cache.lengths.tolist()), strict=True))
 
 
 if __name__ == "__main__":

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import resource
 import threading
+import tracemalloc
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,8 +17,11 @@ import pytest
 import torch
 
 from acoustic import fsio
+from acoustic.data.batches import FrameStore
 from acoustic.data.build import CacheOptions, build_cache, ensure_cache
-from acoustic.data.cache import FramesCache
+from acoustic.data.cache import CacheMeta, FramesCache, write_shard_file
+from acoustic.data.join import JoinOptions
+from acoustic.data.windows import WindowedStore
 from acoustic.errors import ConfigError, DataError
 from acoustic.kaldi.alignments import read_model, write_alignments
 from acoustic.kaldi.tree import DecisionTree
@@ -36,7 +42,7 @@ def test_frames_and_labels_are_those_of_the_corpus(tmp_path: Path) -> None:
     pdf_ids = np.concatenate([corpus.pdf_ids(utt) for utt in utts])
     shards = range(cache.num_shards)
     assert cache.num_shards == 4
-    assert cache.ids == utts
+    assert list(cache.ids()) == utts
     assert np.array_equal(np.concatenate([cache.read_frames(shard) for shard in shards]), frames)
     assert np.array_equal(np.concatenate([cache.read_pdf_ids(shard) for shard in shards]), pdf_ids)
     assert np.concatenate([cache.utterance_lengths(shard) for shard in shards]).tolist() == LENGTHS
@@ -97,8 +103,49 @@ def test_half_precision_is_the_nearest_and_nothing_overflows(tmp_path: Path) -> 
 def test_only_chosen_utterances(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path, LENGTHS)
     cache = ensure_cache(tmp_path / "cache", [corpus.source], frontend(), utterances=["s0003", "s0005"])
-    assert cache.ids == ["s0003", "s0005"]
+    assert list(cache.ids()) == ["s0003", "s0005"]
     assert (tmp_path / "cache.skipped.tsv").read_text() == ""
+
+
+def test_shards_of_which_all_utterances_are_skipped_are_empty(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, [5] * 6)
+    unusable = ("s0000", "s0002", "s0003", "s0005")
+    write_feats(corpus, {utt: feats * np.nan if utt in unusable else feats for utt, feats in corpus.feats.items()})
+    options = CacheOptions(dtype="float32", shard_frames=5, join=JoinOptions(max_skip_fraction=1.0))
+    cache = ensure_cache(tmp_path / "cache", [corpus.source], frontend(), options)
+    assert cache.shard_num_frames.tolist() == [0, 5, 0, 0, 5, 0] and cache.lengths.tolist() == [5, 5]
+    assert [cache.utterance_lengths(shard).tolist() for shard in range(6)] == [[], [5], [], [], [5], []]
+    assert list(cache.ids()) == cache.utterances_of(np.array([4, 5])) == ["s0001", "s0004"]
+    for store in (FrameStore(cache, frontend()), WindowedStore(cache, frontend(), window_shards=1)):
+        assert sum(len(targets) for _, targets in store.batches(3, seed=1)) == 10
+
+
+def test_an_open_cache_takes_a_few_bytes_of_memory_per_utterance(tmp_path: Path) -> None:
+    num_utts = 20_000
+    lines = [
+        f"speaker-{i % 500:03d}-utterance-{i:07d}\tspeaker-{i % 500:03d}\t{i // 500}\t{i % 500}\t1\n"
+        for i in range(num_utts)
+    ]
+    (tmp_path / "utts.tsv").write_text("".join(lines))
+    for shard in range(40):
+        checksums = [write_shard_file(tmp_path, shard, kind, np.zeros(500, "<u2")) for kind in ("feats", "pdfs")]
+    CacheMeta(
+        key="", base_dim=1, feat_dim=1, dtype="float16", pdf_dtype="uint16", num_utts=num_utts, num_frames=num_utts,
+        num_pdfs=1, shard_num_frames=[500] * 40, shard_checksums=[checksums] * 40,
+        utts_checksum=zlib.crc32("".join(lines).encode()), pdf_counts=[num_utts], fingerprints={}, sources=[],
+        mean=[0.0], var=[0.0],
+    ).write(tmp_path)  # fmt: skip
+    del lines
+    tracemalloc.start()
+    try:
+        cache = FramesCache.open(tmp_path)
+        kept, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 20 * num_utts and most < 150 * num_utts
+    assert cache.utterances_of(np.array([0, 500, 19_999])) == [
+        f"speaker-{i % 500:03d}-utterance-{i:07d}" for i in (0, 500, 19_999)
+    ]
 
 
 # -- when it is built again ---------------------------------------------------------------------------------------
@@ -211,6 +258,40 @@ def test_another_version_of_the_layout_is_refused(tmp_path: Path) -> None:
         fsio.write_json(cache.directory / "meta.json", {**meta, **change})
         with pytest.raises(DataError, match=r"meta\.json.*remove the cache"):
             FramesCache.open(cache.directory)
+
+
+@pytest.mark.parametrize("kind", ["feats", "pdfs"])
+def test_a_shard_that_is_not_what_was_written_is_refused(tmp_path: Path, kind: str) -> None:
+    _, cache = make_cache(tmp_path, LENGTHS, shard_frames=60)
+    path = cache.directory / f"shard-00001.{kind}"
+    whole = path.read_bytes()
+    read = cache.read_frames if kind == "feats" else cache.read_pdf_ids
+    for place in (0, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        read(0)
+        with pytest.raises(DataError, match=rf"shard-00001\.{kind}: is damaged.*remove the cache"):
+            read(1)
+        FramesCache.open(cache.directory)  # which looks at sizes alone
+
+
+def test_a_shard_of_a_cache_that_took_its_place_is_refused(tmp_path: Path) -> None:
+    corpus, cache = make_cache(tmp_path, LENGTHS)
+    options = CacheOptions(dtype="float32")
+    other = ensure_cache(cache.directory, [corpus.source], frontend(), options, utterances=sorted(corpus.feats)[1:])
+    with pytest.raises(DataError, match="was replaced by another run"):
+        cache.read_frames(0)
+    assert len(other.read_frames(0)) == sum(LENGTHS[1:])
+
+
+def test_a_list_of_other_utterances_is_refused(tmp_path: Path) -> None:
+    _, cache = make_cache(tmp_path, LENGTHS, shard_frames=60)
+    path = cache.directory / "utts.tsv"
+    lines = path.read_text().splitlines(keepends=True)
+    for other in (lines[:-1], [*lines[:-1], lines[-1].replace("\t2\n", "\t3\n")]):
+        path.write_text("".join(other))
+        meta = dataclasses.replace(cache.meta, utts_checksum=zlib.crc32("".join(other).encode()))
+        with pytest.raises(DataError, match=r"utts\.tsv: does not fit meta\.json"):
+            FramesCache(cache.directory, meta)
 
 
 def test_an_empty_corpus_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from acoustic.data.build import CacheOptions, ensure_cache
-from acoustic.data.cache import FramesCache
+from acoustic.data.cache import FramesCache, utterance_lines
 from acoustic.data.join import JoinOptions, Source, feat_dim, hold_out, read_labels, source_list
 from acoustic.errors import ConfigError, DataError
 from acoustic.features.cmvn import apply_cmvn, cmvn_stats
@@ -67,7 +67,7 @@ def test_every_fault_is_counted_under_its_reason(tmp_path: Path) -> None:
     fault_of = write_faulty(corpus, tmp_path)
     cache = build(tmp_path, corpus)
     assert skipped(tmp_path) == sorted((reason, utt) for utt, reason in fault_of.items())
-    assert cache.ids == sorted(set(corpus.feats) - set(fault_of))
+    assert list(cache.ids()) == sorted(set(corpus.feats) - set(fault_of))
 
 
 @pytest.mark.parametrize(("num_faulty", "passes"), [(0, True), (49, True), (50, True), (51, False), (1000, False)])
@@ -76,7 +76,7 @@ def test_up_to_five_percent_may_be_skipped(tmp_path: Path, num_faulty: int, pass
     feats = {utt: feats * np.nan if i < num_faulty else feats for i, (utt, feats) in enumerate(corpus.feats.items())}
     write_feats(corpus, feats)
     if passes:
-        assert len(build(tmp_path, corpus, max_skip_fraction=0.05).ids) == 1000 - num_faulty
+        assert build(tmp_path, corpus, max_skip_fraction=0.05).meta.num_utts == 1000 - num_faulty
         return
     with pytest.raises(DataError, match="non_finite"):
         build(tmp_path, corpus, max_skip_fraction=0.05)
@@ -101,14 +101,15 @@ def test_small_differences_in_length_are_cut(tmp_path: Path, shorter: str) -> No
 def test_alignments_of_other_utterances_are_no_fault(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path, [5] * 20)
     write_feats(corpus, {utt: feats for utt, feats in corpus.feats.items() if utt < "s0003"})
-    assert build(tmp_path, corpus, max_skip_fraction=0.0).ids == ["s0000", "s0001", "s0002"]
+    assert list(build(tmp_path, corpus, max_skip_fraction=0.0).ids()) == ["s0000", "s0001", "s0002"]
 
 
 def test_several_sources_are_joined(tmp_path: Path) -> None:
     one, two = make_corpus(tmp_path / "1", [5, 6], "a"), make_corpus(tmp_path / "2", [7], "b", num_jobs=1)
     cache = build(tmp_path, one, two)
-    assert cache.ids == ["a0000", "a0001", "b0000"]
-    assert cache.speakers == ["a000", "a000", "b000"]
+    assert list(cache.ids()) == ["a0000", "a0001", "b0000"]
+    table = utterance_lines(cache.directory / "utts.tsv", cache.meta.utts_checksum)
+    assert [speaker for _, speaker, *_ in table] == ["a000", "a000", "b000"]
     assert np.array_equal(cache.read_frames(0)[11:], two.feats["b0000"])
     with pytest.raises(DataError, match="is also in"):
         build(tmp_path, one, make_corpus(tmp_path / "3", [5, 6], "a"))
@@ -161,7 +162,7 @@ def test_a_speaker_without_statistics_is_counted(tmp_path: Path) -> None:
             writer.write(speaker, cmvn_stats(torch.from_numpy(corpus.feats[f"{speaker}0"])).numpy())
     options = CacheOptions(join=JoinOptions(max_skip_fraction=0.5))
     cache = ensure_cache(tmp_path / "cache", [corpus.source], frontend(cmvn="speaker"), options)
-    assert len(cache.ids) == 20
+    assert cache.meta.num_utts == 20
     assert skipped(tmp_path) == [("no_cmvn", f"s{i:04d}") for i in range(20, 25)]
 
 
