@@ -82,7 +82,7 @@ def folder(path: Path) -> Iterator[str]:
         ("utt2spk", data_dir),
         ("lat.*", lattice_dir),
         ("text", data_dir),
-        ("step-*", lambda folder: unfinished_run(folder.parent)),
+        ("step-*", checkpoints),
         ("*/meta.json", caches),
         ("lexicon*.txt", lambda folder: iter(["dictionary directory"])),
         ("journal.log", lambda folder: iter(["search of acoustic tune"])),
@@ -101,6 +101,12 @@ def unfinished_run(path: Path) -> Iterator[str]:
     yield f"unfinished training run with {len(steps)} checkpoints"
     if steps:
         yield from checkpoint(path / "checkpoints" / f"step-{steps[-1]:09d}")
+
+
+def checkpoints(path: Path) -> Iterator[str]:
+    """The checkpoints of a run, finished or not."""
+    steps = Checkpoints(path).steps()
+    yield f"{len(steps)} checkpoints, after {', '.join(map(str, steps))} updates"
 
 
 def checkpoint(path: Path) -> Iterator[str]:

@@ -66,6 +66,7 @@ def test_what_is_not_known_is_an_error(tmp_path: Path, content: bytes) -> None:
     ("files", "expected"),
     [
         (["lat.1.gz", "lat.2.gz", "num_jobs"], "lattices in 2 archives"),
+        (["step-000000003/x", "step-000000012/x"], "2 checkpoints, after 3, 12 updates"),
         (["lexicon.txt"], "dictionary directory"),
         (["journal.log", "report.md"], "search of acoustic tune"),
         (["claims.md"], "trainings of acoustic claims"),
@@ -74,6 +75,7 @@ def test_what_is_not_known_is_an_error(tmp_path: Path, content: bytes) -> None:
 )
 def test_what_a_folder_is(files: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     run(["info", str(tmp_path)])
     assert capsys.readouterr().out == f"{tmp_path}: {expected}\n"
