@@ -146,7 +146,7 @@ def _check(lattice: Lattice | CompactLattice, reader: ByteReader) -> Lattice | C
         if (lattice.final_strings.lengths[~lattice.is_final] > 0).any():
             raise reader.error("is a damaged lattice: transition_ids behind a state that is not final")
     if negative:
-        raise reader.error("is a damaged lattice: a label or transition_id that is negative")
+        raise reader.error("is a damaged lattice: a label that is negative or a transition_id that is not positive")
     half_final = np.isposinf(lattice.final).any(axis=1) != np.isposinf(lattice.final).all(axis=1)
     is_bad = np.isnan(lattice.final) | np.isneginf(lattice.final)
     if half_final.any() or is_bad.any() or not np.isfinite([arcs["graph_cost"], arcs["acoustic_cost"]]).all():

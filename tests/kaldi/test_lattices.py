@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import itertools
 import struct
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pytest
@@ -26,6 +28,7 @@ from acoustic.kaldi.tables import read_table
 from tests.kaldi.goldens import GOLDEN, assert_only_data_errors
 from tests.kaldi.table_values import COMPACT_LATTICE, FST, LATTICE, equal, write
 
+AnyLattice: TypeAlias = Lattice | CompactLattice
 BINARY, TEXT = GOLDEN / "decode/mono/lat.ark", GOLDEN / "decode/mono/lat.txt"
 
 
@@ -194,6 +197,63 @@ def test_announced_lengths_are_not_believed(tmp_path: Path) -> None:
         (tmp_path / "lat").write_bytes(damaged)
         with pytest.raises(DataError):
             list(read_table(f"ark:{tmp_path / 'lat'}", "compact_lattice"))
+
+
+def changed(lattice: AnyLattice, place: str, index: int, value: float) -> AnyLattice:
+    """The lattice with another start, or another number in a field of `arcs` or in a column of `final`."""
+    if place == "start":
+        return replace(lattice, start=int(value))
+    arcs, final = lattice.arcs.copy(), lattice.final.copy()
+    if place.startswith("final"):
+        final[index, int(place[-1])] = value
+    else:
+        arcs[place][index] = value
+    return replace(lattice, arcs=arcs, final=final)
+
+
+@pytest.mark.parametrize("lattice", [LATTICE, COMPACT_LATTICE], ids=["lattice", "compact"])
+@pytest.mark.parametrize(
+    ("place", "index", "value", "problem"),
+    [
+        ("start", 0, 9, "start state 9"),
+        ("start", 0, -2, "start state -2"),
+        ("nextstate", 1, 9, "an arc to a state"),
+        ("nextstate", 1, -1, "an arc to a state"),
+        ("ilabel", 0, -1, "negative"),
+        ("olabel", 1, -1, "negative"),
+        ("graph_cost", 0, np.nan, "not a number"),
+        ("acoustic_cost", 1, np.inf, "not a number"),
+        ("final0", -1, np.nan, "not a number|not final"),
+        ("final1", -1, -np.inf, "not a number|not final"),
+        ("final0", -1, np.inf, "not a number|not final"),
+        ("final1", -1, np.inf, "not a number|not final"),
+    ],
+)
+def test_lattices_that_make_no_sense_are_refused(
+    lattice: AnyLattice, place: str, index: int, value: float, problem: str, tmp_path: Path
+) -> None:
+    kind = "lattice" if isinstance(lattice, Lattice) else "compact_lattice"
+    write(f"ark:{tmp_path / 'lat'}", kind, {"utt": changed(lattice, place, index, value)})
+    with pytest.raises(DataError, match=f"utt.*({problem})"):
+        list(read_table(f"ark:{tmp_path / 'lat'}", kind))
+
+
+@pytest.mark.parametrize("wrong", [0, -3])
+def test_strings_of_other_numbers_than_transition_ids_are_refused(wrong: int, tmp_path: Path) -> None:
+    for lattice in (
+        replace(COMPACT_LATTICE, arc_strings=Strings.of([[3, wrong], []])),
+        replace(COMPACT_LATTICE, final_strings=Strings.of([[], [7, wrong, 7]])),
+    ):
+        write(f"ark:{tmp_path / 'lat'}", "compact_lattice", {"utt": lattice})
+        with pytest.raises(DataError, match="negative"):
+            list(read_table(f"ark:{tmp_path / 'lat'}", "compact_lattice"))
+
+
+def test_a_string_behind_a_state_that_is_not_final_is_refused(tmp_path: Path) -> None:
+    final = np.full_like(COMPACT_LATTICE.final, np.inf)
+    write(f"ark:{tmp_path / 'lat'}", "compact_lattice", {"utt": replace(COMPACT_LATTICE, final=final)})
+    with pytest.raises(DataError, match="behind a state that is not final"):
+        list(read_table(f"ark:{tmp_path / 'lat'}", "compact_lattice"))
 
 
 def test_other_transducers_are_refused(tmp_path: Path) -> None:
