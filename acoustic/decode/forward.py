@@ -12,6 +12,7 @@ from torch import Tensor
 
 from acoustic.decode.priors import PRIOR_FLOOR, log_priors
 from acoustic.errors import CheckpointError, ConfigError, DataError
+from acoustic.features.cmvn import cmvn_stats as accumulate_stats
 from acoustic.features.fbank import Fbank, FbankOptions
 from acoustic.features.frontend import Frontend
 from acoustic.nn.bundle import Bundle, load_bundle
@@ -113,7 +114,10 @@ class AcousticModel:
         return list(outputs.split(lengths.tolist()))
 
     def loglikes_of_feats(
-        self, feats: Tensor | np.ndarray, cmvn_stats: Tensor | None = None, fmllr: Tensor | None = None
+        self,
+        feats: Tensor | np.ndarray,
+        cmvn_stats: Tensor | np.ndarray | None = None,
+        fmllr: Tensor | np.ndarray | None = None,
     ) -> Tensor:
         """Scaled likelihoods of one utterance's features.
 
@@ -127,11 +131,12 @@ class AcousticModel:
             float32 [T, num_pdfs].
         """
         feats = torch.as_tensor(feats)
-        if cmvn_stats is None and self.frontend.config.needs_cmvn_stats:
-            from acoustic.features.cmvn import cmvn_stats as accumulate_stats
-
-            cmvn_stats = accumulate_stats(feats)
-        base = self.frontend.per_utterance(feats.to(self.device), cmvn_stats, fmllr)
+        if cmvn_stats is not None:
+            stats = torch.as_tensor(cmvn_stats)
+        else:
+            stats = accumulate_stats(feats) if self.frontend.config.needs_cmvn_stats else None
+        transform = None if fmllr is None else torch.as_tensor(fmllr)
+        base = self.frontend.per_utterance(feats.to(self.device), stats, transform)
         return self.loglikes([base])[0]
 
     def loglikes_of_waveform(self, samples: Tensor | np.ndarray, sample_frequency: float) -> Tensor:
@@ -146,7 +151,7 @@ class AcousticModel:
 
         Raises:
             ConfigError: the model does not know its features' options, or they are for another rate.
-            DataError: audio shorter than a frame.
+            DataError: audio shorter than a frame, or of several channels.
         """
         options = self.bundle.fbank_options
         if options is None:
@@ -154,7 +159,12 @@ class AcousticModel:
         fbank = FbankOptions(**{**options, "dither": 0.0})
         if fbank.sample_frequency != sample_frequency:
             raise ConfigError(f"audio of {sample_frequency:g} Hz given to a model of {fbank.sample_frequency:g} Hz")
-        feats = Fbank(fbank)([torch.as_tensor(samples, dtype=torch.float32)])[0]
+        waveform = torch.as_tensor(samples, dtype=torch.float32)
+        if waveform.dim() != 1:
+            raise DataError(
+                f"samples of shape {list(waveform.shape)} instead of [num_samples]", remedy="give one channel"
+            )
+        feats = Fbank(fbank)([waveform])[0]
         if len(feats) == 0:
             raise DataError(f"{len(samples)} samples are less than one frame")
         return self.loglikes_of_feats(feats)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from acoustic.decode.forward import BLOCK_FRAMES, AcousticModel, by_frames
 from acoustic.decode.priors import log_priors
+from acoustic.errors import DataError
+from acoustic.features.cmvn import cmvn_stats
 from acoustic.features.frontend import Frontend, FrontendConfig
 from acoustic.nn.bundle import Bundle
 from acoustic.nn.classifier import ClassifierConfig, SenoneClassifier
@@ -69,3 +72,24 @@ def test_groups_hold_as_many_utterances_as_fit() -> None:
         ((str(length), base) for length, base in zip((5, 4, 20, 1, 2), utterances(5, 4, 20, 1, 2), strict=True)), 10
     )
     assert [[utt for utt, _ in group] for group in groups] == [["5", "4"], ["20"], ["1", "2"]]
+
+
+def test_one_utterance_as_tables_and_audio_give_it(bundle: Bundle) -> None:
+    """Statistics and transforms are numpy arrays when `read_table` has read them."""
+    config = FrontendConfig(cmvn="speaker", delta_order=0, fmllr="speaker", global_norm=False)
+    frontend = Frontend(config, 8)
+    model = AcousticModel(
+        dataclasses.replace(
+            bundle,
+            classifier=SenoneClassifier(ClassifierConfig(hidden_layers=1, hidden_dim=4), frontend.input_dim, NUM_PDFS),
+            frontend_config=dataclasses.asdict(config),
+            frontend_state=frontend.state_dict(),
+            fbank_options={"num_mel_bins": 8},
+        )
+    )
+    feats, stats, transform = utterances(20)[0], cmvn_stats(utterances(50)[0]), 2.0 * torch.eye(8)
+    of_tensors = model.loglikes_of_feats(feats, stats, transform)
+    assert torch.equal(of_tensors, model.loglikes_of_feats(feats.numpy(), stats.numpy(), transform.numpy()))
+    assert not torch.equal(of_tensors, model.loglikes_of_feats(feats, None, transform))
+    with pytest.raises(DataError, match=r"samples of shape \[16000, 2\] instead of \[num_samples\]; give one channel"):
+        model.loglikes_of_waveform(np.zeros((16000, 2)), 16000)
