@@ -10,6 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from acoustic import fsio
 from acoustic.errors import DataError
 from acoustic.exchange.stages import Cmvn, Deltas, Fmllr, Split
@@ -44,6 +47,7 @@ def write_online_conf(
     Raises:
         DataError: the statistics cannot be read, or are of another dimension.
     """
+    stats = None if global_cmvn is None else read_global_stats(global_cmvn, cut.dim)
     obstacle = why_not_online(cut, fbank_options, global_cmvn is not None)
     if obstacle is not None or fbank_options is None:
         logger.info("no %s: %s", ONLINE_CONF, obstacle)
@@ -53,17 +57,26 @@ def write_online_conf(
     lines = ["--feature-type=fbank", f"--fbank-config={final_dir / CONF_DIR}/fbank.conf"]
     fsio.write_text(folder / CONF_DIR / "fbank.conf", fbank_conf(fbank_options))
     for stage in cut.outside:
-        if isinstance(stage, Cmvn) and global_cmvn is not None:
-            stats = read_matrix_file(global_cmvn)
-            if stats.shape != (2, cut.dim + 1):
-                problem = f"a matrix {list(stats.shape)}, CMVN statistics of these features are [2, {cut.dim + 1}]"
-                raise DataError(problem, path=global_cmvn, remedy="make them with: acoustic cmvn scp:feats.scp FILE")
+        if isinstance(stage, Cmvn) and stats is not None:
             write_matrix_file(folder / GLOBAL_STATS, stats.astype("float64"))
             fsio.write_text(folder / CONF_DIR / "online_cmvn.conf", online_cmvn_conf(stage))
             lines.append(f"--cmvn-config={final_dir / CONF_DIR}/online_cmvn.conf")
             lines.append(f"--global-cmvn-stats={final_dir}/{GLOBAL_STATS}")
             logger.info("online, CMVN by the frames so far takes the place of that by %s", stage.kind)
     fsio.write_text(folder / ONLINE_CONF, "".join(f"{line}\n" for line in lines))
+
+
+def read_global_stats(path: str | Path, dim: int) -> NDArray[np.float32] | NDArray[np.float64]:
+    """CMVN statistics of features of `dim` values.
+
+    Raises:
+        DataError: they cannot be read, or are of another dimension.
+    """
+    stats = read_matrix_file(path)
+    if stats.shape != (2, dim + 1):
+        problem = f"a matrix {list(stats.shape)}, CMVN statistics of these features are [2, {dim + 1}]"
+        raise DataError(problem, path=path, remedy="make them with: acoustic cmvn scp:feats.scp FILE")
+    return stats
 
 
 def why_not_online(cut: Split, fbank_options: dict[str, Any] | None, has_global_cmvn: bool) -> str | None:

@@ -119,8 +119,12 @@ def test_the_reason_is_said_and_nothing_is_written(tmp_path: Path, caplog: pytes
     assert not (tmp_path / "out/conf").exists()
 
 
-def test_statistics_of_other_features_are_refused(tmp_path: Path) -> None:
-    bundle, frontend = make_model(SPEAKER)
+@pytest.mark.parametrize("config", [SPEAKER, FMLLR])
+def test_statistics_of_other_features_are_refused(tmp_path: Path, config: FrontendConfig) -> None:
+    """Though nothing for online decoders were written: they were given."""
+    bundle, frontend = make_model(config)
+    with pytest.raises(DataError, match="stats: cannot be opened"):
+        export_nnet3(bundle, frontend, tmp_path / "out", TRI1, global_cmvn=tmp_path / "stats")
     write_matrix_file(tmp_path / "stats", np.ones((2, 24)))
     with pytest.raises(DataError, match=r"are \[2, 41\]"):
         export_nnet3(bundle, frontend, tmp_path / "out", TRI1, global_cmvn=tmp_path / "stats")
