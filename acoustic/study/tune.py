@@ -42,6 +42,7 @@ FAILURES = ("diverged", "impossible")  # marks of trials without a value of thei
 MAX_IMPOSSIBLE = 3  # trials, and no other: then it is not their values that are at fault
 GIVEN_UP = "given_up"  # mark of a trial whose value is an estimate
 HAND_SET = {"hand_set": True}  # mark of the trial of the hand-set configuration
+FOLD = "{fold}"  # in overrides stands for a fold's name
 OBJECTIVES = ("dev_loss", "dev_wer")
 
 
@@ -83,12 +84,12 @@ class Search:
 
     def graph_of(self, fold: str) -> str:
         """The graph's folder for a fold."""
-        return (self.graph_dir or "").replace("{fold}", fold)
+        return (self.graph_dir or "").replace(FOLD, fold)
 
     def trial_overrides(self, values: dict[str, Any] | None, fold: str) -> list[str]:
         """All overrides of a trial on a fold but its exp_dir; without values those of the hand-set configuration."""
         searched = [] if values is None else self.space.to_overrides(values)
-        return [item.replace("{fold}", fold) for item in [*self.space.overrides, *self.overrides, *searched]]
+        return [item.replace(FOLD, fold) for item in [*self.space.overrides, *self.overrides, *searched]]
 
     def config(self, compose: Compose, values: dict[str, Any] | None, fold: str, more: Sequence[str]) -> TrainConfig:
         """The configuration of a trial on a fold.
@@ -133,6 +134,8 @@ def tune(search: Search, compose: Compose, num_trials: int, num_jobs: int, devic
     first = search.config(compose, None, search.folds[0], by_hand)
     if search.objective == "dev_wer" and len(first.dev.data_dir) != 1:
         raise ConfigError("--objective=dev_wer decodes dev data: give dev.data_dir and dev.ali_dir, one of each")
+    if len(search.folds) > 1 and not any(FOLD in item for item in [*search.overrides, *search.space.overrides]):
+        logger.warning("no override names the fold by %s: the %d folds are the same data", FOLD, len(search.folds))
     with fsio.sole_owner(search.study_dir):
         claim_study_dir(search)
 

@@ -145,7 +145,7 @@ def test_trials_of_other_frames_have_caches_of_their_own(arguments: list[str], t
 
 
 def test_given_up_trials_count_among_the_random_ones(
-    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """After ten trials the Gaussian process proposes, though some of these were given up."""
     monkeypatch.setattr(tuning, "run_fold", lambda search, trial, *_: 10.0 + trial.number)
@@ -154,6 +154,7 @@ def test_given_up_trials_count_among_the_random_ones(
         study = study_of(tmp_path / "study")
         assert sum("given_up" in trial.user_attrs for trial in study.trials) >= 4
         assert bool(study.ask(DISTRIBUTIONS).relative_params) == (num_trials == 10)
+    assert "no override names the fold by {fold}: the 2 folds are the same data" in caplog.text
 
 
 def test_a_graph_and_dev_data_are_one_and_the_same(
