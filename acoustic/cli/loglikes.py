@@ -18,7 +18,7 @@ from acoustic.data.prefetch import prefetch
 from acoustic.decode.forward import AcousticModel, by_frames
 from acoustic.decode.priors import PRIOR_FLOOR
 from acoustic.decode.provenance import check_same_model, fingerprints_of, remove_notes, write_notes
-from acoustic.errors import ConfigError
+from acoustic.errors import ConfigError, DataError
 from acoustic.features.base_frames import base_frames, base_frames_of_table
 from acoustic.kaldi.datadir import DataDir
 from acoustic.kaldi.specifiers import is_folder, parse_rspecifier
@@ -126,7 +126,10 @@ def check_options(args: argparse.Namespace) -> None:
 def utterances(args: argparse.Namespace, model: AcousticModel, tally: Tally) -> Iterator[tuple[str, Tensor]]:
     """Base frames of each utterance of a data directory or table."""
     if is_folder(args.feats):
-        return base_frames(DataDir.read(args.feats), model.frontend, tally, fmllr=args.fmllr)
+        directory = DataDir.read(args.feats)
+        if not directory.feats:
+            raise DataError("has no feats.scp", path=args.feats, remedy="compute features first (acoustic fbank)")
+        return base_frames(directory, model.frontend, tally, fmllr=args.fmllr)
     return base_frames_of_table(
         args.feats, model.frontend, tally, cmvn=args.cmvn, utt2spk=args.utt2spk, fmllr=args.fmllr
     )

@@ -71,7 +71,11 @@ def prepare_lang(dict_dir: str | Path, oov_word: str, lang_dir: str | Path, opti
     phone_ids = number_symbols(["<eps>", *phones.silence, *phones.nonsilence, *disambig])
     word_ids = number_words(lexicon)
     if oov_word not in word_ids or oov_word in RESERVED_WORDS:
-        raise DataError(f"word {oov_word} for words outside the lexicon is not in it", path=dict_dir)
+        raise DataError(
+            f"word {oov_word} for words outside the lexicon is not in it",
+            path=dict_dir,
+            remedy=f"name one that is, or add `{oov_word} PHONE` to lexicon.txt, as with a phone of noise",
+        )
     with atomic_dir(lang_dir) as folder:
         (folder / "phones").mkdir()
         write_symbols(folder / "phones.txt", phone_ids)

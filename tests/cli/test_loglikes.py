@@ -93,3 +93,10 @@ def test_an_archive_that_cannot_be_read_on_is_an_error(
     with pytest.raises(DataError, match="feats, utterance f"):
         loglikes(tmp_path)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_data_directory_without_features_is_named(tmp_path: Path, model: AcousticModel) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "text").write_text("utt words\n")
+    with pytest.raises(DataError, match=r"data: has no feats\.scp"):
+        run(["loglikes", str(tmp_path), str(tmp_path / "data"), f"ark:{tmp_path}/out"])

@@ -163,6 +163,8 @@ def test_only_a_lang_directory_is_replaced(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a lang directory"):
         prepare_lang(tmp_path / "dict", "<UNK>", tmp_path / "data")
     assert keep.read_text() == "x"
+    with pytest.raises(DataError, match=r"word <unk> .* add `<unk> PHONE` to lexicon"):
+        prepare_lang(tmp_path / "dict", "<unk>", tmp_path / "lang")
     prepare_lang(tmp_path / "dict", "<UNK>", tmp_path / "lang")
     (tmp_path / "lang" / "G.fst").write_text("of the words of before")
     prepare_lang(tmp_path / "dict", "bat", tmp_path / "lang")
