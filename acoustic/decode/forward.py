@@ -131,10 +131,9 @@ class AcousticModel:
             float32 [T, num_pdfs].
         """
         feats = torch.as_tensor(feats)
-        if cmvn_stats is not None:
-            stats = torch.as_tensor(cmvn_stats)
-        else:
-            stats = accumulate_stats(feats) if self.frontend.config.needs_cmvn_stats else None
+        stats = None if cmvn_stats is None else torch.as_tensor(cmvn_stats)
+        if stats is None and self.frontend.config.needs_cmvn_stats:
+            stats = accumulate_stats(feats)
         transform = None if fmllr is None else torch.as_tensor(fmllr)
         base = self.frontend.per_utterance(feats.to(self.device), stats, transform)
         return self.loglikes([base])[0]
