@@ -51,15 +51,25 @@ def read_audio(rxfilename: str, channel: int | None = None) -> tuple[FloatArray,
 
     Raises:
         UnusableAudioError: there are no samples, or NaN or infinite ones.
-        DataError: unreadable or cut short, a failing command, several channels and none chosen.
+        DataError: unreadable or cut short (formats other than wave and flac may not tell the latter), a failing
+            command, several channels and none chosen.
     """
     with open_reader(rxfilename) as reader:
         return read_audio_from(reader, channel)
 
 
-def read_audio_from(reader: ByteReader, channel: int | None = None) -> tuple[FloatArray, int]:
-    """`read_audio` from an open reader. A wave file is consumed up to its end, other formats take all that is left."""
-    samples, rate = read_wave(reader) if check_is_wave(reader) else _read_with_soundfile(reader)
+def read_audio_from(reader: ByteReader, channel: int | None = None, in_archive: bool = False) -> tuple[FloatArray, int]:
+    """`read_audio` from an open reader. A wave file is consumed up to its end, other formats take all that is left.
+
+    Raises:
+        DataError: as `read_audio`; also what would take the rest of an archive (`in_archive`) with it.
+    """
+    if check_is_wave(reader):
+        samples, rate = read_wave(reader, in_archive)
+    elif in_archive:
+        raise reader.error("is no RIFF wave file, and archives of audio hold nothing else", "use a wav.scp")
+    else:
+        samples, rate = _read_with_soundfile(reader)
     chosen = _choose_channel(samples, channel, reader.name)
     if chosen.size == 0:
         raise UnusableAudioError("empty", "holds no samples", path=reader.name, remedy="leave it out of the data")
@@ -147,7 +157,7 @@ class Recording:
         """A recording that lies inside a stream; read now, its samples' faults (not the stream's) kept for `read`."""
         recording = cls(name, reader.name, channel)
         try:
-            recording._result = read_audio_from(reader, channel)
+            recording._result = read_audio_from(reader, channel, in_archive=True)
         except UnusableAudioError as error:
             recording._result = error
         return recording

@@ -43,15 +43,21 @@ class WaveFormat:
         return self.num_channels * self.bits // 8
 
 
-def read_wave(reader: ByteReader) -> tuple[NDArray[np.float32], int]:
+def read_wave(reader: ByteReader, in_archive: bool = False) -> tuple[NDArray[np.float32], int]:
     """Read one wave file from `reader`, which is left right behind its samples.
+
+    Args:
+        reader: at the file's first byte.
+        in_archive: whether something else may follow; then samples of unknown number have no end.
 
     Returns:
         Samples on int16 scale, float32 [num_channels, num_samples], and the rate in Hz.
 
     Raises:
-        DataError: no wave file, an encoding we do not read, or fewer bytes than the header says.
+        DataError: no wave file, an encoding we do not read, fewer bytes than the header says, or in an archive a
+            header that does not say how many.
     """
+    file_start = reader.offset
     riff_size = _expect_riff(reader)
     form: WaveFormat | None = None
     while True:
@@ -64,10 +70,14 @@ def read_wave(reader: ByteReader) -> tuple[NDArray[np.float32], int]:
             form = _parse_format(reader, body, chunk_start)
     if form is None:
         raise reader.error("samples before the format", "the file is damaged", byte=chunk_start)
-    if riff_size in STREAMED_RIFF or size in STREAMED_DATA:
-        data = _read_rest(reader)
-    else:
+    holds_nothing = size == 0 and riff_size == reader.offset - file_start - 8
+    if riff_size not in STREAMED_RIFF and (size not in STREAMED_DATA or (in_archive and holds_nothing)):
         data = reader.read(size)
+    elif in_archive:
+        remedy = "give it its length, or a file of its own and a wav.scp"
+        raise reader.error("a wave file of unknown length in an archive", remedy, byte=file_start)
+    else:
+        data = _read_rest(reader)
     whole = len(data) - len(data) % form.block_bytes
     return _decode(data[:whole], form), form.rate
 

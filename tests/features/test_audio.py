@@ -60,6 +60,12 @@ def test_every_wave_encoding_gives_the_same_scale(
     assert np.abs(read - samples).max() <= tolerance
 
 
+def test_bytes_of_eight_bits_are_the_upper_ones_of_sixteen(tmp_path: Path) -> None:
+    head = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", 39, b"WAVE", b"fmt ", 16, 1, 1, 8000, 8000, 1, 8)
+    (tmp_path / "a.wav").write_bytes(head + struct.pack("<4sI", b"data", 3) + bytes([128, 0, 255]))
+    assert read_audio(str(tmp_path / "a.wav"))[0].tolist() == [0.0, -32768.0, 32512.0]
+
+
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
 def test_flac(tmp_path: Path, subtype: str) -> None:
     samples = pcm()
@@ -83,7 +89,9 @@ def test_pipes_and_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     np.testing.assert_array_equal(read_audio(f"cat {tmp_path / 'a.flac'} |")[0], expected)
 
 
-@pytest.mark.parametrize(("data_bytes", "riff_bytes"), [(0xFFFFFFFF, 0xFFFFFFFF), (0x7FFFF000, 0x7FFFF024), (0, 0)])
+@pytest.mark.parametrize(
+    ("data_bytes", "riff_bytes"), [(0xFFFFFFFF, 0xFFFFFFFF), (0x7FFFF000, 0x7FFFF024), (0, 0), (10, 0)]
+)
 def test_streamed_header_reads_to_the_end(tmp_path: Path, data_bytes: int, riff_bytes: int) -> None:
     samples = pcm()
     (tmp_path / "a.wav").write_bytes(wave_head(data_bytes, riff_bytes) + samples.tobytes())
@@ -261,9 +269,32 @@ def test_archive_of_waves(tmp_path: Path) -> None:
         read = {u.utt: u.read()[0] for u in utterances_of_table(rspecifier)}
         np.testing.assert_array_equal(read["a"], first)
         np.testing.assert_array_equal(read["b"], second)
+    archive.write_bytes(b"e " + wave_head(0) + b"".join(parts))
+    empty, *others = utterances_of_table(f"ark:{archive}")
+    with pytest.raises(UnusableAudioError, match="no samples"):
+        empty.read()
+    assert [len(utterance.read()[0]) for utterance in others] == [100, 300]
     archive.write_bytes(b"".join(parts)[:-10])
     with pytest.raises(DataError, match=r"wav\.ark"):
         list(utterances_of_table(f"ark:{archive}"))
+
+
+@pytest.mark.parametrize(("data_bytes", "riff_bytes"), [(0xFFFFFFFF, 0xFFFFFFFF), (0, 0), (2000, 0), (0, 2036)])
+def test_a_wave_of_unknown_length_would_swallow_those_behind_it(
+    tmp_path: Path, data_bytes: int, riff_bytes: int
+) -> None:
+    streamed = wave_head(data_bytes, riff_bytes) + pcm().tobytes()
+    (tmp_path / "wav.ark").write_bytes(b"a " + streamed + b"b " + wave_head(2000) + pcm().tobytes())
+    with pytest.raises(DataError, match=r"wav\.ark, byte 2: a wave file of unknown length in an archive"):
+        list(utterances_of_table(f"ark:{tmp_path}/wav.ark"))
+
+
+def test_an_archive_of_another_format_is_refused(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, pcm(), 8000, format="FLAC")
+    (tmp_path / "wav.ark").write_bytes((b"a " + buffer.getvalue()) * 2)
+    with pytest.raises(DataError, match=r"wav\.ark, byte 2: is no RIFF wave file.*use a wav\.scp"):
+        list(utterances_of_table(f"ark:{tmp_path}/wav.ark"))
 
 
 def test_script_of_waves(tmp_path: Path) -> None:
