@@ -170,8 +170,6 @@ class Fbank(nn.Module):
             pieces.append(samples)
             first_frames.append(num_shifts)
             num_shifts += len(samples) // options.window_shift
-        if not num_shifts:
-            return [torch.zeros(0, self.dim, device=device) for _ in waveforms]
         signal = torch.cat([*pieces, torch.zeros(options.window_size + 1, device=device)])
         feats = self._frames_of_signal(signal, num_shifts)
         return [feats[first : first + count] for first, count in zip(first_frames, num_frames, strict=True)]

@@ -14,7 +14,7 @@ from acoustic.features.audio import FloatArray, Recording, Utterance
 from acoustic.features.extract import extract
 from acoustic.features.fbank import Fbank, FbankOptions
 
-FBANK = Fbank(FbankOptions(sample_frequency=8000.0, num_mel_bins=23, dither=0.0))
+FBANK = Fbank(FbankOptions(sample_frequency=16000.0, num_mel_bins=23, dither=0.0))
 
 
 class Counted(Recording):
@@ -30,7 +30,7 @@ class Counted(Recording):
     def read(self) -> tuple[FloatArray, int]:
         if self._result is None:
             samples = 1000 * np.random.default_rng(self.number).standard_normal(2000 + self.number).astype(np.float32)
-            self._result = samples, 8000
+            self._result = samples, 16000
             Counted.alive.append(weakref.ref(samples))
             Counted.most_alive = max(Counted.most_alive, sum(found() is not None for found in Counted.alive))
         return self._result  # type: ignore[return-value]
@@ -61,7 +61,7 @@ def test_samples_are_in_memory_until_there_are_enough_of_them(
         wanted = expected.pop(result.utt)
         assert wanted is not None and result.feats is not None
         np.testing.assert_allclose(result.feats, wanted, atol=1e-4)
-        assert result.seconds == (2000 + int(result.utt[1:])) / 8000
+        assert result.seconds == (2000 + int(result.utt[1:])) / 16000
     assert not expected
     assert counted.most_alive <= 4 * num_jobs
 

@@ -187,6 +187,12 @@ def test_utterances_do_not_see_their_neighbours() -> None:
     assert torch.equal(quiet, loud)
 
 
+def test_without_snipped_edges_half_a_shift_more_gives_another_frame() -> None:
+    """NumFrames of feature-window.cc."""
+    options = narrow_band(snip_edges=False)
+    assert [options.num_frames(samples) for samples in (0, 39, 40, 119, 120, 200)] == [0, 0, 1, 1, 2, 3]
+
+
 def test_integer_samples_are_read_as_values() -> None:
     samples = (1000 * torch.randn(1000, generator=torch.Generator().manual_seed(1))).short()
     fbank = Fbank(narrow_band())
