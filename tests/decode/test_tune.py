@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from acoustic.decode.decoder import Decoder, DecoderOptions
+from acoustic.decode.priors import DISABLED
 from acoustic.decode.tune import Grid, best_cell, read_tuned, tune
 from acoustic.decode.wer import read_transcripts, score
 from acoustic.errors import ConfigError, DataError
@@ -62,6 +63,18 @@ def test_prior_scale_changes_loglikes_as_the_network_would(parts):
     assert tuned.trials[1].num_errors == direct.trials[0].num_errors
     with pytest.raises(ConfigError, match="log priors"):
         tune(model, GRAPH / "HCLG.fst", loglikes.items(), ref, words.id_of, grid)
+
+
+def test_disabled_pdfs_stay_disabled_whatever_the_prior_scale(parts):
+    """Their log prior is DISABLED, which a scale of 0 must not take off their loglikes again."""
+    model, loglikes, ref, words = parts
+    log_priors = np.full(model.num_pdfs, -4.0, np.float32)
+    log_priors[::5] = DISABLED
+    without = {utt: matrix - np.where(log_priors > 0.0, log_priors, 0.0) for utt, matrix in loglikes.items()}
+    grid = Grid((0.1,), (0.0,), (1.0, 0.0))
+    tuned = tune(model, GRAPH / "HCLG.fst", without.items(), ref, words.id_of, grid, log_priors=log_priors)
+    # The other log priors are all alike, so that scaling them changes no decision.
+    assert tuned.trials[1].num_errors == tuned.trials[0].num_errors > 0
 
 
 def test_result_survives_its_file(parts, tmp_path):
