@@ -95,6 +95,10 @@ def test_any_batch_can_be_made_again(made: tuple[Corpus, Store]) -> None:
         index = store.batch_index(BATCH_SIZE, 2, 7, number)
         again = store.batch(index)
         assert torch.allclose(again[0], inputs, atol=1e-6) and torch.equal(again[1], targets)
+        again = store.numbered_batch(BATCH_SIZE, 2, 7, number)
+        assert torch.allclose(again[0], inputs, atol=1e-6) and torch.equal(again[1], targets)
+        parts = [store.batch_index(BATCH_SIZE, 2, 7, number, rank, 3) for rank in range(3)]
+        assert torch.equal(torch.cat(parts), index)
         utts = [utt for utt in sorted(corpus.feats) for _ in range(len(corpus.feats[utt]))]
         assert store.utterances(index) == [utts[i] for i in index.tolist()]
 

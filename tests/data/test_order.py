@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 import torch
@@ -97,10 +99,30 @@ def test_a_window_needs_its_own_shards_only() -> None:
         position += size
 
 
-def test_windows_differ_between_epochs_and_are_in_place_without_a_seed() -> None:
+def test_frames_within_a_window_are_shuffled_by_seed_epoch_and_window() -> None:
+    """Of one shard each, of the same size, so that nothing else could make a difference."""
+    size = 1000
+    orders = [WindowOrder(seed, epoch, [size], 1) for seed, epoch in ((1, 0), (2, 0), (1, 1))]
+    shuffles = [order.index(torch.arange(size), 0, size) for order in orders]
+    order = WindowOrder(1, 0, [size] * 2, 1)
+    begin = [size * shards[0] for shards in order.windows]
+    shuffles.append(order.index(torch.arange(size, 2 * size), size, 2 * size) - begin[1])
+    for number, one in enumerate(shuffles):
+        for other in shuffles[:number]:
+            assert int((one == other).sum()) < 10
+
+
+def test_orders_of_epochs_gone_by_are_forgotten() -> None:
+    for epoch in range(30):
+        WindowOrder(1, epoch, SHARDS, 3).index(torch.arange(sum(SHARDS)), 0, sum(SHARDS))
+    gc.collect()
+    assert sum(type(item) is Permutation for item in gc.get_objects()) <= 8
+
+
+def test_windows_differ_between_epochs_and_seeds_and_are_in_place_without_a_seed() -> None:
     positions = torch.arange(sum(SHARDS))
-    orders = [WindowOrder(1, epoch, SHARDS, 3) for epoch in range(2)]
-    one, other = (order.index(positions, 0, len(positions)) for order in orders)
-    assert orders[0].windows != orders[1].windows
-    assert int((one == other).sum()) < 20
+    for other in (WindowOrder(1, 1, SHARDS, 3), WindowOrder(2, 0, SHARDS, 3)):
+        order = WindowOrder(1, 0, SHARDS, 3)
+        assert order.windows != other.windows and order.key != other.key
+        assert int((order.index(positions, 0, len(positions)) == other.index(positions, 0, len(positions))).sum()) < 20
     assert torch.equal(WindowOrder(None, 0, SHARDS, 3).index(positions, 0, len(positions)), positions)
