@@ -54,7 +54,7 @@ NETS = {
 
 
 class Step:
-    """One update, as the training loop does it."""
+    """One update: the network, cross-entropy, the optimizer, and nothing else that the training loop does."""
 
     def __init__(self, net: Net, input_dim: int, device: torch.device) -> None:
         config = ClassifierConfig(hidden_layers=net.hidden_layers, hidden_dim=net.hidden_dim)

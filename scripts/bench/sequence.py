@@ -4,9 +4,9 @@ python scripts/bench/sequence.py --network EXP_DIR --cache CACHE_DIR --ali-dir D
     [--frame-subsampling=1] [--recursion=auto]
 
 EXP_DIR holds a trained network, CACHE_DIR the frames cache (.../cache/train) that it was trained on. Updates of both
-kinds are timed in turns; the last line printed is the ratio of their times per frame of the data, seen or not, of the
-median round; lattice-free criteria may see one in three (--frame-subsampling=3). Wall time
-means something only while nothing else runs; --cpu-time counts the processor's seconds of one thread instead.
+kinds are timed in turns; the last line printed is the ratio of their times per frame of the data, seen or not, each the
+median of the rounds; lattice-free criteria may see one in three (--frame-subsampling=3). Wall time means something only
+while nothing else runs; --cpu-time counts the processor's seconds of one thread instead.
 """
 
 from __future__ import annotations

@@ -189,6 +189,14 @@ def test_what_a_table_must_come_with(tmp_path: Path) -> None:
         list(base_frames_of_table("ark:x", frontend("none", False, "speaker"), Tally(), fmllr="ark:y"))
 
 
+def test_statistics_that_a_model_has_no_use_for_are_not_looked_for(tmp_path: Path) -> None:
+    feats = feats_of_three()
+    write_feats(tmp_path, feats)
+    cmvn = f"scp:{tmp_path / 'nowhere'}"
+    found = base_frames_of_table(f"scp:{tmp_path / 'feats.scp'}", frontend("none", False), Tally(), cmvn=cmvn)
+    assert_same(dict(found), feats)
+
+
 def test_directory_without_features(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no feats\.scp"):
         list(base_frames(DataDir(utt2spk={"a": "a"}), frontend(), Tally()))

@@ -93,8 +93,11 @@ def test_stored_and_wanted_types(stored: torch.dtype, wanted: torch.dtype, delta
     assert torch.allclose(windows.float(), expected, atol=1e-6 if wanted == torch.float32 else 0.03)
 
 
-def test_autocast_does_not_round_the_deltas() -> None:
-    frontend = Frontend(plain(delta_order=2, splice_left=5, splice_right=5), 8)
+@pytest.mark.parametrize("lda_dim", [0, 6])
+def test_autocast_rounds_neither_deltas_nor_lda(lda_dim: int) -> None:
+    frontend = Frontend(plain(delta_order=2, splice_left=5, splice_right=5, lda_dim=lda_dim), 8)
+    if lda_dim:
+        frontend.set_lda(random_feats(lda_dim, frontend.spliced_dim))
     base = random_feats(30, 8)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(frontend.utterance(base), frontend.utterance(base.clone()))
@@ -113,6 +116,20 @@ def test_global_norm_gives_zero_mean_and_unit_variance() -> None:
     constant = raw.var(0, unbiased=False) < 1e-10
     assert constant.any()
     assert torch.allclose(normalised.var(0, unbiased=False)[~constant], torch.ones(int((~constant).sum())), atol=1e-4)
+
+
+def test_a_dimension_that_varies_by_rounding_alone_is_not_scaled() -> None:
+    frontend = Frontend(plain(global_norm=True), 2)
+    frontend.set_global_norm(torch.tensor([5.0, 0.0]), torch.tensor([1e-12, 4.0]))
+    assert torch.equal(frontend.utterance(torch.tensor([[6.0, 6.0]])), torch.tensor([[1.0, 3.0]]))
+
+
+def test_a_damaged_fmllr_transform_is_refused() -> None:
+    frontend = Frontend(plain(fmllr="speaker"), 3)
+    damaged = torch.eye(3)
+    damaged[0, 1] = torch.nan
+    with pytest.raises(DataError, match="fMLLR transform with NaN"):
+        frontend.per_utterance(random_feats(5, 3), fmllr=damaged)
 
 
 # ---- per utterance ---------------------------------------------------------------------------------------------------
@@ -204,7 +221,10 @@ def test_rebuilt_from_config_and_state() -> None:
     frontend.set_lda(random_feats(4, frontend.spliced_dim + 1))
     frontend.set_global_norm(torch.ones(4), torch.full((4,), 2.0))
     copy = Frontend.from_config(frontend.config_dict(), 5)
-    with pytest.raises(ConfigError, match="never set"):
+    with pytest.raises(ConfigError, match=r"global_cmvn was never set"):
+        copy.check_ready()
+    copy.set_global_cmvn(cmvn_stats(random_feats(20, 5)))
+    with pytest.raises(ConfigError, match=r"transform was never set"):
         copy.check_ready()
     copy.load_state_dict(frontend.state_dict())
     copy.check_ready()
