@@ -32,7 +32,7 @@ from acoustic.study.words import Task
 from acoustic.train.config import TrainConfig
 from acoustic.train.loop import Trainer
 from acoustic.train.metrics import Metrics
-from acoustic.train.run import loop_for, prepare, train
+from acoustic.train.run import fingerprint_of, loop_for, prepare, train
 
 logger = log.get_logger(__name__)
 NUM_RANDOM = 10  # trials, ended or given up, before the Gaussian process has enough to go by
@@ -200,6 +200,7 @@ def contents(search: Search, config: TrainConfig, fold: str) -> str:
     """SHA-256 of what trials on a fold are trained and judged by; its frames caches are made if they are not there."""
     prepared = prepare(config)
     parts: list[Any] = [cache.meta.content_fingerprints() for cache in (prepared.train, prepared.dev)]
+    parts += [fingerprint_of(prepared.frontend.state_dict()), config.init_sha256]
     if search.objective == "dev_wer":
         files = [(Path(config.dev.data_dir[0]), ("text",)), (Path(search.graph_of(fold)), GRAPH_FILES)]
         parts.append(files_fingerprint(files))

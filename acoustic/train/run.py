@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -271,9 +271,6 @@ def make_bundle(config: TrainConfig, prepared: Prepared, classifier: SenoneClass
     """The trained network with all it needs at test time."""
     frontend = prepared.frontend
     state = {name: tensor.cpu() for name, tensor in frontend.state_dict().items()}
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        digest.update(name.encode() + state[name].numpy().tobytes())
     return Bundle(
         classifier=classifier.eval().cpu(),
         frontend_config=frontend.config_dict(),
@@ -283,11 +280,19 @@ def make_bundle(config: TrainConfig, prepared: Prepared, classifier: SenoneClass
         pdf_counts=counts_of_targets(prepared.train.pdf_counts, config.target_smoothing),
         fingerprints={
             **prepared.train.meta.fingerprints,
-            "frontend_tensors": digest.hexdigest(),
+            "frontend_tensors": fingerprint_of(state),
             "config": config.fingerprint(),
         },
         config=config.identity(),
     )
+
+
+def fingerprint_of(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of named tensors in the host's memory."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode() + state[name].numpy().tobytes())
+    return digest.hexdigest()
 
 
 def counts_of_targets(pdf_counts: Tensor, label_smoothing: float) -> Tensor:

@@ -6,15 +6,19 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from acoustic.cli.main import run
 from acoustic.errors import ConfigError
 from acoustic.kaldi.alignments import read_alignments, write_alignments
 from acoustic.kaldi.tables import TableWriter, read_table
 from acoustic.study import tune as tuning
+from acoustic.study.space import Space
 from tests.study.test_tune import SPACE, TINY
 
 
@@ -71,3 +75,22 @@ def test_trials_of_data_that_have_changed_in_place_are_not_compared(
         search.write_text(json.dumps(older))
     run([*arguments, "--trials=4"])
     assert "contents" in json.loads(search.read_text())
+
+
+def test_first_networks_and_transforms_that_have_changed_in_place_are_other_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = SimpleNamespace(meta=SimpleNamespace(content_fingerprints=lambda: {"frames": "f"}))
+    tensors = {"lda_weight": torch.ones(2, 3)}
+    frontend = SimpleNamespace(state_dict=lambda: tensors)
+    monkeypatch.setattr(tuning, "prepare", lambda _: SimpleNamespace(train=cache, dev=cache, frontend=frontend))
+    search = tuning.Search(Space([], []), tmp_path, [], ["all"])
+
+    def contents(init_sha256: str | None) -> str:
+        config: Any = SimpleNamespace(init_sha256=init_sha256)
+        return tuning.contents(search, config, "all")
+
+    before = contents(None)
+    assert contents(None) == before != contents("0123")
+    tensors["lda_weight"] = torch.zeros(2, 3)
+    assert contents(None) != before
