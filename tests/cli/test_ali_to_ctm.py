@@ -8,6 +8,7 @@ import pytest
 
 from acoustic.cli.main import run
 from acoustic.decode.lang import LangOptions, prepare_lang
+from acoustic.decode.time_files import TimedLabel, textgrid
 from acoustic.decode.times import Interval, WordTimes
 from acoustic.errors import ConfigError, DataError
 from acoustic.kaldi.symbols import SymbolTable
@@ -91,6 +92,21 @@ def test_textgrids_have_words_above_phones_without_gaps(tmp_path):
         for tier in tiers[1:]:
             times = [line.split()[-1] for line in tier.splitlines() if "xm" in line]
             assert float(times[2]) == 0.0 and times[3:-1:2] == times[4::2] and times[-1] == times[1]
+
+
+def test_textgrids_are_whole_and_quote_as_praat_does():
+    grid = textgrid(
+        {"words": [TimedLabel(0.0, 0.5, '"quote'), TimedLabel(0.5, 1.25, "")], "p": [TimedLabel(0, 1.25, "A")]}
+    )
+    lines = [line.strip() for line in grid.splitlines()]
+    assert lines[3:8] == ["xmin = 0", "xmax = 1.250", "tiers? <exists>", "size = 2", "item []:"]
+    assert [line for line in lines if line.startswith("text")] == ['text = """quote"', 'text = ""', 'text = "A"']
+    assert [line for line in lines if "intervals" in line] == [
+        "intervals: size = 2", "intervals [1]:", "intervals [2]:", "intervals: size = 1", "intervals [1]:"
+    ]  # fmt: skip
+    for nothing in ({}, {"words": []}):
+        with pytest.raises(DataError, match="no frames"):
+            textgrid(nothing)
 
 
 def test_only_a_folder_of_textgrids_is_replaced(tmp_path):

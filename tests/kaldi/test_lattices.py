@@ -199,6 +199,16 @@ def test_announced_lengths_are_not_believed(tmp_path: Path) -> None:
             list(read_table(f"ark:{tmp_path / 'lat'}", "compact_lattice"))
 
 
+@pytest.mark.parametrize(("place", "value"), [(0, 3), (4, 1), (4, 2)])
+def test_other_versions_and_symbol_tables_are_refused(place: int, value: int, tmp_path: Path) -> None:
+    whole = BINARY.read_bytes()
+    damaged = bytearray(whole)
+    struct.pack_into("<i", damaged, whole.index(b"compactlattice44") + 16 + place, value)
+    (tmp_path / "lat").write_bytes(damaged)
+    with pytest.raises(DataError, match=r"has version \d and flags"):
+        list(read_table(f"ark:{tmp_path / 'lat'}", "compact_lattice"))
+
+
 def changed(lattice: AnyLattice, place: str, index: int, value: float) -> AnyLattice:
     """The lattice with another start, or another number in a field of `arcs` or in a column of `final`."""
     if place == "start":
