@@ -7,6 +7,7 @@ whole checkpoint or none.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -32,7 +33,7 @@ class Checkpoints:
 
     Args:
         directory: where they lie; made when the first is saved.
-        keep: how many of the newest are kept, beside the best.
+        keep: how many of the newest are kept, each with the best of its time.
         writes: false in ranks that only read.
     """
 
@@ -67,19 +68,27 @@ class Checkpoints:
         self.last_save = time.monotonic()
 
     def _save(self, step: int, state: dict[str, Any], best_step: int | None) -> None:
-        self._write(step, state)
-        kept = {*self.steps()[-self.keep :], best_step}
+        self._write(step, state, best_step)
+        newest = self.steps()[-self.keep :]
+        kept = {*newest, *map(self._best_step, newest)}
         for old in set(self.steps()) - kept:
             self._remove(old)
         self.clear_unfinished()  # once more, where a failing disk did not let the above
         release_free_memory()
 
-    def _write(self, step: int, state: dict[str, Any]) -> None:
+    def _best_step(self, step: int) -> int | None:
+        """The best checkpoint at the time of another, without which that one is of no use; None if it does not tell."""
+        with contextlib.suppress(DataError, AttributeError):
+            return fsio.read_json(self.path(step) / "manifest.json").get("best_step")
+        return None
+
+    def _write(self, step: int, state: dict[str, Any], best_step: int | None) -> None:
         buffer = io.BytesIO()
         torch.save(state, buffer)
         with fsio.atomic_dir(self.path(step)) as folder:
             (folder / "state.pt").write_bytes(buffer.getbuffer())
-            manifest = {"step": step, "files": {"state.pt": _digest(folder / "state.pt")}}
+            files = {"state.pt": _digest(folder / "state.pt")}
+            manifest = {"step": step, "best_step": best_step, "files": files}
             fsio.write_json(folder / "manifest.json", manifest)
 
     def _remove(self, step: int) -> None:
