@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -97,12 +99,77 @@ def rank_processes(parent: int) -> list[int]:
 
 
 def test_random_numbers_depend_on_seed_step_and_rank() -> None:
-    ranks = Ranks()
     drawn = set()
-    for seed, step in ((1, 5), (2, 5), (1, 6), (1, 5)):
-        torch.manual_seed(ranks.seed(seed, step))
+    for seed, step, rank in ((1, 5, 0), (2, 5, 0), (1, 6, 0), (1, 5, 1), (1, 5, 0)):
+        torch.manual_seed(Ranks(rank, 2).seed(seed, step))
         drawn.add(float(torch.rand(())))
-    assert len(drawn) == 3
+    assert len(drawn) == 4
+
+
+def test_a_loss_is_divided_by_the_frames_that_its_gradient_is_of() -> None:
+    """Gradients that are added up are parts of one of the whole batch; those of ranks on their own are not."""
+    adding, averaging = Ranks(1, 2), Ranks(1, 2, average_steps=4)
+    assert [adding.divisor(num_frames, 7) for num_frames in (3, 4, 0)] == [7, 7, 7]
+    assert [averaging.divisor(num_frames, 7) for num_frames in (3, 4, 0)] == [3, 4, 1]
+    assert Ranks().divisor(7, 7) == 7
+
+
+def test_ranks_talk_only_when_all_have_the_same_weights() -> None:
+    def steps(ranks: Ranks, when: Callable[[Ranks, int], bool]) -> list[int]:
+        return [step for step in range(1, 25) if when(ranks, step)]
+
+    averaging, adding, alone = Ranks(0, 2, average_steps=4), Ranks(0, 2), Ranks(average_steps=4)
+    assert steps(averaging, Ranks.is_time_to_average) == steps(averaging, Ranks.is_time_to_talk) == [*range(4, 25, 4)]
+    assert steps(adding, Ranks.is_time_to_average) == steps(alone, Ranks.is_time_to_average) == []
+    assert steps(adding, Ranks.is_time_to_talk) == [10, 20] and len(steps(alone, Ranks.is_time_to_talk)) == 24
+
+
+def in_two_ranks(function: Callable[[Ranks], Any], average_steps: int | None = None) -> list[Any]:
+    """What a function gives in each of two ranks, forked from this process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("fork")
+    results = context.SimpleQueue()
+
+    def run(rank: int) -> None:
+        os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        with join("cpu", RanksConfig(average_steps=average_steps)) as ranks:
+            results.put((rank, function(ranks)))
+
+    processes = [context.Process(target=run, args=(rank,)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=60)
+        process.kill()
+    assert [process.exitcode for process in processes] == [0, 0]
+    return [result for _, result in sorted(results.get() for _ in processes)]
+
+
+@pytest.mark.parametrize("average_steps", [None, 2])
+def test_what_ranks_make_of_each_others_numbers(tmp_path: Path, average_steps: int | None) -> None:
+    def talk(ranks: Ranks) -> list[Any]:
+        added, mean, count, first, gradient, moment = (torch.tensor([10.0 * i + ranks.rank]) for i in range(6))
+        parameter, unused = torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
+        parameter.grad = gradient
+        count = count.long()
+        ranks.sum([added])
+        ranks.mean([mean, count])
+        ranks.copy_first([first])
+        ranks.add_gradients([parameter, unused])
+        ranks.share_moments([moment])
+        with ranks.first_goes_ahead():
+            if ranks.is_first:
+                time.sleep(0.2)
+                (tmp_path / "written").touch()
+            found = (tmp_path / "written").exists()
+        largest = ranks.largest([float(ranks.rank), -float(ranks.rank)])
+        return [tensor.item() for tensor in (added, mean, count, first, gradient, moment)] + [found, largest]
+
+    ours = [1.0, 10.5, 20, 30.0]
+    parts = [[40.0, 50.0], [41.0, 51.0]] if average_steps else [[81.0, 50.5]] * 2
+    assert in_two_ranks(talk, average_steps) == [[*ours, *part, True, [1.0, 0.0]] for part in parts]
 
 
 def test_one_process_needs_no_communication() -> None:
