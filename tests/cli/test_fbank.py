@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from acoustic.cli.fbank import speed_line
 from acoustic.cli.main import run
 from acoustic.errors import ConfigError, DataError
 from acoustic.kaldi.tables import read_table
@@ -47,6 +48,11 @@ def test_data_directory_with_segments(tmp_path: Path, capfd: pytest.CaptureFixtu
 def test_table_in_order_whatever_the_jobs(tmp_path: Path, num_jobs: int) -> None:
     run(["fbank", *OPTIONS, f"--num-jobs={num_jobs}", wav_scp(tmp_path), f"ark:{tmp_path / 'f.ark'}"])
     assert_golden(feats_of(f"ark:{tmp_path / 'f.ark'}"), "fbank40.ark")
+
+
+def test_real_time_factor_is_of_the_audio() -> None:
+    assert speed_line(60.0, 3.0) == "60.0 s of audio, real-time factor 0.05000"
+    assert speed_line(0.0, 3.0) == "no audio"
 
 
 def test_config_file_and_other_options(tmp_path: Path) -> None:
@@ -121,6 +127,9 @@ def test_channel(tmp_path: Path) -> None:
         run(["fbank", *OPTIONS, f"scp:{tmp_path / 'b.scp'}", f"ark:{tmp_path / 'f.ark'}"])
     run(["fbank", *OPTIONS, "--channel=1", f"scp:{tmp_path / 'b.scp'}", f"ark:{tmp_path / 'f.ark'}"])
     expected = feats_of(f"ark:{GOLDEN / 'feats' / 'fbank40.ark'}")["engb_f2-000"]
+    assert np.abs(feats_of(f"ark:{tmp_path / 'f.ark'}")["engb_f2-000"] - expected).max() < 1e-3
+    (tmp_path / "b.scp").rename(tmp_path / "wav.scp")
+    run(["fbank", *OPTIONS, "--channel=1", str(tmp_path), f"ark:{tmp_path / 'f.ark'}"])
     assert np.abs(feats_of(f"ark:{tmp_path / 'f.ark'}")["engb_f2-000"] - expected).max() < 1e-3
 
 

@@ -13,9 +13,11 @@ import torch
 
 from acoustic.cli.main import run
 from acoustic.decode.forward import AcousticModel, by_frames
+from acoustic.decode.provenance import note_of_table, write_notes
 from acoustic.errors import DataError
 from acoustic.features.frontend import Frontend, FrontendConfig
 from acoustic.kaldi.tables import TableWriter, read_table
+from acoustic.log import real_time_factor
 from acoustic.nn.bundle import Bundle
 from acoustic.nn.classifier import ClassifierConfig, SenoneClassifier
 
@@ -75,10 +77,22 @@ def test_every_utterance_in_order_whatever_shares_its_pass(
 
 
 def test_the_summary_counts_all_and_takes_frames_as_long_as_they_are(
-    tmp_path: Path, model: AcousticModel, feats: dict[str, np.ndarray], caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    model: AcousticModel,
+    feats: dict[str, np.ndarray],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    counted = []
+
+    def factor(seconds: float, num_frames: int, frame_shift: float) -> str:
+        counted.append(num_frames)
+        return real_time_factor(seconds, num_frames, frame_shift)
+
+    monkeypatch.setattr("acoustic.cli.loglikes.real_time_factor", factor)
     with caplog.at_level(logging.INFO, "acoustic"):
         loglikes(tmp_path)
+    assert counted == [sum(LENGTHS.values())]
     summary = caplog.messages[-1]
     assert summary.startswith("done 6 utterances, skipped 0, ")
     numbers = re.search(r"(\d+) frames/s, real-time factor (\S+) \(frames of 5 ms\)", summary)
@@ -100,3 +114,21 @@ def test_a_data_directory_without_features_is_named(tmp_path: Path, model: Acous
     (tmp_path / "data" / "text").write_text("utt words\n")
     with pytest.raises(DataError, match=r"data: has no feats\.scp"):
         run(["loglikes", str(tmp_path), str(tmp_path / "data"), f"ark:{tmp_path}/out"])
+
+
+def test_loglikes_never_stand_beside_the_note_of_another_network(
+    tmp_path: Path, model: AcousticModel, feats: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even if this is killed once they are there."""
+    out = f"ark:{tmp_path}/out"
+    write_notes(out, {"tree": "of another network"})
+    assert note_of_table(out)
+
+    def killed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("acoustic.cli.loglikes.write_notes", killed)
+    with pytest.raises(KeyboardInterrupt):
+        loglikes(tmp_path)
+    assert (tmp_path / "out").exists()
+    assert not note_of_table(out)

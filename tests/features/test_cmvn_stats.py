@@ -95,8 +95,9 @@ def test_constant_dimension_is_floored_not_divided_by_zero() -> None:
     assert torch.equal(normalised, torch.zeros(10, 3))
 
 
-def test_zero_mean_unit_variance() -> None:
-    feats = 7 + 3 * random_feats(500, 4)
+@pytest.mark.parametrize("deviation", [3.0, 1e-4])
+def test_zero_mean_unit_variance(deviation: float) -> None:
+    feats = deviation * (7 / 3 + random_feats(500, 4))
     normalised = apply_cmvn(feats, cmvn_stats(feats), norm_vars=True)
     assert normalised.dtype == torch.float32
     assert torch.allclose(normalised.mean(0), torch.zeros(4), atol=1e-5)
@@ -111,4 +112,11 @@ def test_statistics_that_cannot_be_used() -> None:
         apply_cmvn(feats, torch.zeros(2, 4, dtype=torch.float64))
     with pytest.raises(DataError, match="sums of squares"):
         apply_cmvn(feats, cmvn_stats(feats)[:1], norm_vars=True)
+    impossible, damaged = cmvn_stats(feats), cmvn_stats(feats)
+    impossible[1, 0] = 0.5 * impossible[0, 0].square() / impossible[0, -1] - 1.0
+    damaged[0, 2] = torch.inf
+    with pytest.raises(DataError, match="negative variances"):
+        apply_cmvn(feats, impossible, norm_vars=True)
+    with pytest.raises(DataError, match="NaN or infinity"):
+        apply_cmvn(feats, damaged)
     assert torch.allclose(apply_cmvn(feats, cmvn_stats(feats)[:1]), apply_cmvn(feats, cmvn_stats(feats)))
