@@ -121,6 +121,7 @@ def test_loglikes_never_stand_beside_the_note_of_another_network(
 ) -> None:
     """Not even if this is killed once they are there."""
     out = f"ark:{tmp_path}/out"
+    loglikes(tmp_path)
     write_notes(out, {"tree": "of another network"})
     assert note_of_table(out)
 
