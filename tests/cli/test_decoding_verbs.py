@@ -9,6 +9,7 @@ import pytest
 
 from acoustic.cli.decode_tune import ACOUSTIC_SCALES, parse_floats, warn_at_edge
 from acoustic.cli.main import run
+from acoustic.decode.decoder import decode_utterances
 from acoustic.errors import ConfigError, DataError
 from acoustic.kaldi.tables import TableWriter, read_table
 
@@ -113,6 +114,27 @@ def test_the_summary_counts_the_frames_of_all_that_was_decoded(tmp_path, caplog)
     summary = caplog.messages[-1]
     assert summary.startswith("done 6 utterances, skipped 0, partial 0, real-time factor ")
     assert f"(frames of 10 ms) with 2 jobs, log-likelihood per frame {likelihood} over {num_frames} frames" in summary
+
+
+def test_partial_paths_are_told_and_jobs_are_as_many_as_asked_for(tmp_path, caplog, monkeypatch):
+    with TableWriter(f"ark:{tmp_path}/loglikes", "matrix") as writer:
+        for utt, matrix in read_table(LOGLIKES, "matrix"):
+            writer.write(utt, matrix[:1] if utt == "engb_f3-002" else matrix)
+    asked = []
+
+    def decoded(decoder, utterances, num_jobs):
+        asked.append(num_jobs)
+        return decode_utterances(decoder, utterances, 1)
+
+    monkeypatch.setattr("acoustic.cli.decode.decode_utterances", decoded)
+    arguments = [MODEL, GRAPH, f"ark:{tmp_path}/loglikes", f"ark,t:{tmp_path}/words"]
+    with caplog.at_level("WARNING", "acoustic"):
+        run(["decode", "--num-jobs=7", *arguments])
+        assert asked == [7]
+        assert caplog.messages == ["1 utterances got a partial path: none reached a final state"]
+        caplog.clear()
+        run(["decode", "--allow-partial=false", "--max-skip-fraction=0.5", *arguments])
+    assert "skipped engb_f3-002 (no_final_state): no path reaches a final state" in caplog.messages
 
 
 def test_a_cut_archive_leaves_no_output(tmp_path):

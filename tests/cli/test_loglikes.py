@@ -133,3 +133,15 @@ def test_loglikes_never_stand_beside_the_note_of_another_network(
         loglikes(tmp_path)
     assert (tmp_path / "out").exists()
     assert not note_of_table(out)
+
+
+def test_threads_and_precision_are_those_asked_for(
+    tmp_path: Path, model: AcousticModel, feats: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    exact = loglikes(tmp_path)["c"]
+    assert asked == []
+    rounded = loglikes(tmp_path, "--num-threads=3", "--precision=bf16")["c"]
+    assert asked == [3]
+    assert 0 < np.abs(rounded - exact).max() < 0.1
