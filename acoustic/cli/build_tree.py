@@ -7,6 +7,7 @@ from pathlib import Path
 
 from acoustic.cli.options import parse_share
 from acoustic.cli.train_gmm import add_feature_options, check_output, speakers
+from acoustic.decode.lang_match import check_same_phones
 from acoustic.errors import ConfigError, DataError
 from acoustic.fsio import write_text
 from acoustic.kaldi.alignments import read_alignments, read_model
@@ -59,6 +60,7 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError("need --num-leaves of at least 1 and --thresh not negative")
     lang_dir, tree_dir = Path(args.lang_dir), Path(args.tree_dir)
     check_output(args.tree_dir)
+    check_same_phones(lang_dir, args.ali_dir)
     topology, roots = Topology.read(lang_dir / "topo"), read_roots(lang_dir / "phones" / "roots.int")
     stats = accumulate(args)
     if args.questions:

@@ -128,4 +128,6 @@ def test_phones_of_another_numbering_are_refused(tmp_path: Path, lang: Path) -> 
     inputs = [str(tmp_path / "model" / name) for name in ("tree", "final.mdl")]
     inputs += [str(lang / "L.fst"), str(GOLDEN / "wav" / "text"), f"ark:{tmp_path}/graphs"]
     with pytest.raises(DataError, match=told):
+        run(["build-tree", str(lang), str(tmp_path / "model"), "ark:/dev/null", str(tmp_path / "tree")])
+    with pytest.raises(DataError, match=told):
         run(["compile-train-graphs", f"--word-symbol-table={lang / 'words.txt'}", *inputs])
