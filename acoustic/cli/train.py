@@ -94,8 +94,7 @@ def claim_exp_dir(config: TrainConfig) -> None:
     """
     path = Path(config.exp_dir) / "config.yaml"
     if path.exists() and has_begun(path.parent):
-        given = {name: getattr(config, name) for name in ("exp_dir", "train", "dev", "init_from")}
-        there = with_defaults(read_yaml(path), type(config)(**given).to_dict())
+        there = with_defaults(read_yaml(path), type(config)(**config.without_default()).to_dict())
         differing = sorted(different_keys(there, config.to_dict()))
         if differing:
             raise ConfigError(

@@ -79,6 +79,10 @@ class SequenceConfig(TrainConfig):
         elif isinstance(self.criterion, LatticeFreeConfig) and self.criterion.numerator == "graph":
             self._check_given("graph_dir")
 
+    def without_default(self) -> dict[str, Any]:
+        """As of any training, and the criterion: the others may need other data."""
+        return {**super().without_default(), "criterion": {"name": self.criterion.name}}
+
     def _check_given(self, name: str) -> None:
         if not getattr(self.train, name) or (self.dev.data_dir and not getattr(self.dev, name)):
             raise ValueError(f"train.{name}=... must be given, and dev.{name}=... with dev.data_dir")

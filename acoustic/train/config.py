@@ -229,6 +229,10 @@ class TrainConfig:
                 del values["asynchronous"][name]
         return values
 
+    def without_default(self) -> dict[str, Any]:
+        """What must be given, by name: with it alone a configuration has its defaults everywhere else."""
+        return {name: getattr(self, name) for name in ("exp_dir", "train", "dev", "init_from")}
+
     def fingerprint(self) -> str:
         """SHA-256 of `identity`."""
         return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()

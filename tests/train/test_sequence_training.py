@@ -12,6 +12,7 @@ import torch
 
 from acoustic.cli.hydra_config import compose_sequence_config
 from acoustic.cli.main import run
+from acoustic.cli.train import claim_exp_dir
 from acoustic.errors import ConfigError, DataError, PreemptedError
 from acoustic.kaldi.tables import TableWriter, read_table
 from acoustic.nn.bundle import load_bundle
@@ -164,6 +165,31 @@ def test_frames_on_disk_train_alike_and_are_warned_of(corpus: Path, system: Path
 def test_accuracies_without_silence_phones_are_warned_of(corpus: Path, system: Path, tmp_path: Path) -> None:
     run(["train-sequence", *arguments(corpus, system, tmp_path / "exp", "criterion=smbr", "schedule.max_epochs=1")])
     assert "WARNING no criterion.silence_phones" in (tmp_path / "exp" / "train.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "other"),
+    [
+        (["criterion=lfmmi"], "criterion.boost=0.1"),
+        (["criterion=lfsmbr"], "criterion.leaky_coefficient=0.5"),
+        (["criterion=lfmmi", "criterion.numerator=graph", "train.graph_dir=graphs"], "criterion.tolerance=7"),
+        (["criterion=mmi", "train.lat_dir=lats"], "criterion.acoustic_scale=0.5"),
+    ],
+)
+def test_the_same_command_finds_its_run_whatever_data_its_criterion_needs(
+    tmp_path: Path, options: list[str], other: str
+) -> None:
+    """The default criterion needs lattices, which others need not have."""
+    data = [f"exp_dir={tmp_path}", "init_from=ce", "train.data_dir=data", "train.ali_dir=ali"]
+    config = compose_sequence_config([*data, *options])
+    claim_exp_dir(config)
+    (tmp_path / "final.pt").touch()
+    claim_exp_dir(config)
+    key = other.split("=")[0]
+    with pytest.raises(ConfigError, match=rf"another configuration: {key} \(.* there, .* now\); choose"):
+        claim_exp_dir(compose_sequence_config([*data, *options, other]))
+    with pytest.raises(ConfigError, match=r"another configuration: .*criterion\.name"):
+        claim_exp_dir(compose_sequence_config([*data, "criterion=bmmi", "train.lat_dir=lats"]))
 
 
 @pytest.mark.parametrize("frame_subsampling", [1, 3])
