@@ -249,10 +249,13 @@ def _shards(labels: list[Label], shard_frames: int) -> Iterator[list[Label]]:
 
 def _needed(
     corpora: Sequence[tuple[DataDir, Mapping[str, torch.Tensor] | None]], labels: list[Label]
-) -> tuple[list[DataDir], list[dict[str, torch.Tensor] | None]]:
-    """The parts of data directories and their CMVN statistics that concern some utterances."""
+) -> tuple[list[DataDir], list[dict[str, np.ndarray] | None]]:
+    """The parts of data directories and their CMVN statistics that concern some utterances.
+
+    Statistics as arrays: torch would hand each tensor to another process as a file that both have open.
+    """
     data_dirs: list[DataDir] = []
-    statistics: list[dict[str, torch.Tensor] | None] = []
+    statistics: list[dict[str, np.ndarray] | None] = []
     for number, (data_dir, cmvn) in enumerate(corpora):
         utterances = [label.utt for label in labels if label.source == number]
         utt2spk = {utt: data_dir.utt2spk.get(utt, utt) for utt in utterances}
@@ -264,7 +267,7 @@ def _needed(
                 cmvn={owner: data_dir.cmvn[owner] for owner in owners if owner in data_dir.cmvn},
             )
         )
-        statistics.append(None if cmvn is None else {owner: cmvn[owner] for owner in owners if owner in cmvn})
+        statistics.append(None if cmvn is None else {owner: cmvn[owner].numpy() for owner in owners if owner in cmvn})
     return data_dirs, statistics
 
 

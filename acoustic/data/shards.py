@@ -39,7 +39,7 @@ class ShardJob:
     labels_path: Path
     labels: list[Label]
     data_dirs: list[DataDir]
-    cmvn: list[dict[str, torch.Tensor] | None]
+    cmvn: list[dict[str, np.ndarray] | None]
     fmllr: list[str | None]
     frontend: Frontend
     join: JoinOptions
@@ -88,7 +88,8 @@ def _build_shard(job: ShardJob) -> ShardResult:
     for number, (data_dir, cmvn, fmllr) in enumerate(zip(job.data_dirs, job.cmvn, job.fmllr, strict=True)):
         if not data_dir.feats:
             continue
-        with SourceReader(data_dir, job.frontend, job.join, cmvn, fmllr) as reader:
+        stats = None if cmvn is None else {owner: torch.from_numpy(matrix) for owner, matrix in cmvn.items()}
+        with SourceReader(data_dir, job.frontend, job.join, stats, fmllr) as reader:
             for label in (label for label in job.labels if label.source == number):
                 try:
                     pdf_ids = np.array(label_file[label.begin : label.begin + label.num_frames], dtype=np.int32)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing.reduction
 import os
 import resource
 import threading
 import tracemalloc
 import zlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from acoustic.data.batches import FrameStore
 from acoustic.data.build import CacheOptions, build_cache, ensure_cache
 from acoustic.data.cache import CacheMeta, FramesCache, write_shard_file
 from acoustic.data.join import JoinOptions
+from acoustic.data.shards import ShardJob, ShardResult, build_shard
 from acoustic.data.windows import WindowedStore
 from acoustic.errors import ConfigError, DataError
 from acoustic.kaldi.alignments import read_model, write_alignments
@@ -87,6 +90,24 @@ def test_the_number_of_threads_changes_no_frame(tmp_path: Path) -> None:
     finally:
         torch.set_num_threads(num_threads)
     assert len(found) == 1
+
+
+def test_statistics_of_many_speakers_take_no_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As tensors they would, one each, on their way to a process."""
+    corpus = make_corpus(tmp_path, [2] * 300)
+    num_open = []
+
+    def sent(jobs: list[ShardJob], num_jobs: int) -> Iterator[ShardResult]:
+        for job in jobs:
+            before = len(os.listdir("/proc/self/fd"))
+            pickled = multiprocessing.reduction.ForkingPickler.dumps(job)
+            num_open.append(len(os.listdir("/proc/self/fd")) - before)
+            del pickled
+            yield build_shard(job)
+
+    monkeypatch.setattr("acoustic.data.build._run", sent)
+    cache = ensure_cache(tmp_path / "cache", [corpus.source], frontend(cmvn="speaker"))
+    assert cache.meta.num_utts == 300 and len(num_open) == 1 and num_open[0] < 15
 
 
 def test_half_precision_is_the_nearest_and_nothing_overflows(tmp_path: Path) -> None:
