@@ -11,8 +11,9 @@ from torch import Tensor
 
 from acoustic.decode.forward import BLOCK_FRAMES, AcousticModel, by_frames
 from acoustic.decode.priors import log_priors
-from acoustic.errors import DataError
+from acoustic.errors import CheckpointError, ConfigError, DataError
 from acoustic.features.cmvn import cmvn_stats
+from acoustic.features.fbank import Fbank, FbankOptions
 from acoustic.features.frontend import Frontend, FrontendConfig
 from acoustic.nn.bundle import Bundle
 from acoustic.nn.classifier import ClassifierConfig, SenoneClassifier
@@ -67,11 +68,41 @@ def test_bf16_errs_by_the_rounding_of_logits(bundle: Bundle) -> None:
     assert bundle.classifier.output.weight.dtype == torch.float32
 
 
+def test_nothing_is_dropped_out(bundle: Bundle) -> None:
+    config = ClassifierConfig(hidden_layers=2, hidden_dim=64, dropout=0.5)
+    classifier = SenoneClassifier(config, bundle.classifier.input_dim, NUM_PDFS)
+    model = AcousticModel(dataclasses.replace(bundle, classifier=classifier.train()))
+    first, second = (model.loglikes(utterances(50))[0] for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_audio_goes_through_the_features_that_the_model_knows(bundle: Bundle) -> None:
+    options = dataclasses.asdict(FbankOptions(sample_frequency=8000.0, num_mel_bins=8, dither=1.0))
+    model = AcousticModel(dataclasses.replace(bundle, fbank_options=options))
+    samples = 1000 * torch.randn(4000, generator=torch.Generator().manual_seed(1))
+    (feats,) = Fbank(FbankOptions(sample_frequency=8000.0, num_mel_bins=8, dither=0.0))([samples])
+    assert torch.equal(model.loglikes_of_waveform(samples, 8000), model.loglikes_of_feats(feats))
+    with pytest.raises(ConfigError, match="audio of 16000 Hz given to a model of 8000 Hz"):
+        model.loglikes_of_waveform(samples, 16000)
+    with pytest.raises(DataError, match="150 samples are less than one frame"):
+        model.loglikes_of_waveform(samples[:150], 8000)
+    with pytest.raises(ConfigError, match="give it features, not audio"):
+        AcousticModel(bundle).loglikes_of_waveform(samples, 8000)
+
+
+def test_a_network_of_parts_of_different_ones_is_refused(bundle: Bundle) -> None:
+    with pytest.raises(CheckpointError, match="36 priors for 37 outputs"):
+        AcousticModel(dataclasses.replace(bundle, pdf_counts=torch.ones(NUM_PDFS - 1)))
+    narrow = SenoneClassifier(ClassifierConfig(hidden_layers=1, hidden_dim=8), 39, NUM_PDFS)
+    with pytest.raises(CheckpointError, match="its front end gives 40 values, it takes 39"):
+        AcousticModel(dataclasses.replace(bundle, classifier=narrow))
+
+
 def test_groups_hold_as_many_utterances_as_fit() -> None:
     groups = by_frames(
-        ((str(length), base) for length, base in zip((5, 4, 20, 1, 2), utterances(5, 4, 20, 1, 2), strict=True)), 10
+        ((str(length), base) for length, base in zip((6, 4, 20, 1, 2), utterances(6, 4, 20, 1, 2), strict=True)), 10
     )
-    assert [[utt for utt, _ in group] for group in groups] == [["5", "4"], ["20"], ["1", "2"]]
+    assert [[utt for utt, _ in group] for group in groups] == [["6", "4"], ["20"], ["1", "2"]]
 
 
 def test_one_utterance_as_tables_and_audio_give_it(bundle: Bundle) -> None:
