@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import acoustic
 from acoustic import log
 from acoustic.cli.options import Parser, read_config_option
-from acoustic.errors import AcousticError, ConfigError
+from acoustic.errors import AcousticError, ConfigError, DataError
 
 # verb -> module of acoustic.cli; imported only when used, so that `acoustic score` does not wait for torch.
 VERBS = {
@@ -51,6 +53,9 @@ VERBS = {
     "perturb": "perturb",
     "info": "info",
 }
+
+
+OUTPUT_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)  # of standard output
 
 
 def usage() -> str:
@@ -93,8 +98,30 @@ def run(argv: Sequence[str]) -> None:
     verb.run(parser.parse_args(read_config_option(argv[1:])))
 
 
+def occupy_standard_streams() -> None:
+    """Put something in the place of standard streams that are closed, or files opened next would get their numbers.
+
+    Reading or writing there fails, but messages to a closed standard error are lost.
+    """
+    for number, mode in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, mode), True)  # the lowest number that is free
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
+def give_up_output(reason: str, status: int) -> NoReturn:
+    """End after standard output has failed: Python would complain once more while flushing at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    print(f"acoustic: error: {reason}", file=sys.stderr)
+    sys.exit(status)
+
+
 def main() -> None:
     """Entry point of the installed command: our own errors become one line on stderr and an exit status."""
+    occupy_standard_streams()
     log.set_up()
     try:
         run(sys.argv[1:])
@@ -102,10 +129,12 @@ def main() -> None:
     except AcousticError as error:
         print(f"acoustic: error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader of our standard output left (`| head`). Python would complain once more while flushing at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        print("acoustic: error: the program reading our output ended early", file=sys.stderr)
-        sys.exit(1)
+    except BrokenPipeError:  # the reader of our standard output left (`| head`)
+        give_up_output("the program reading our output ended early", 1)
+    except OSError as error:
+        # What fails on files has become a DataError that names them.
+        if error.filename is not None or error.errno not in OUTPUT_FAILURES:
+            raise
+        give_up_output(f"standard output cannot be written ({error.strerror})", DataError.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)

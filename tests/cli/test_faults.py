@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -211,3 +213,21 @@ def test_score_shows_the_speakers_beside_the_reference(tmp_path: Path, capsys: p
     (tmp_path / "utt2spk").write_text("z z\n")
     run(["score", str(tmp_path / "text"), str(tmp_path / "hyp")])
     assert "speaker" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("ref ref >&-", "standard output cannot be written (Bad file descriptor)"),
+        ("ref ref > /dev/full", "standard output cannot be written (No space left on device)"),
+        ("ark:- ref <&-", "standard input, byte 0: cannot be read ([Errno 9] Bad file descriptor)"),
+        ("missing ref 2>&- >&3", ""),  # nowhere to tell it, on standard output least of all
+    ],
+)
+def test_standard_streams_that_are_closed_or_full(tmp_path: Path, arguments: str, message: str) -> None:
+    """Files opened later get the number of a closed stream: they must not be taken for it."""
+    (tmp_path / "ref").write_text("utt one two\n")
+    command = f"exec 3> seen; {sys.executable} -m acoustic score {arguments}"
+    result = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 3 and (tmp_path / "seen").read_text() == ""
+    assert message in result.stderr and len(result.stderr.splitlines()) == bool(message)
