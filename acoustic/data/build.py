@@ -7,7 +7,6 @@ Memory holds one shard per job, however large the corpus.
 from __future__ import annotations
 
 import contextlib
-import copy
 import dataclasses
 import hashlib
 import json
@@ -139,9 +138,10 @@ def build_cache(
     directory = Path(directory)
     frontend.check_ready()
     key = cache_key(sources, frontend, options, utterances)
-    tally, on_cpu = log.Tally(), copy.deepcopy(frontend).cpu()
+    tally = log.Tally()
+    frontend_state = {name: tensor.cpu().numpy() for name, tensor in frontend.state_dict().items()}
     data_dirs = [DataDir.read(source.data_dir) for source in sources]
-    corpora = [(data_dir, speaker_statistics(data_dir, on_cpu)) for data_dir in data_dirs]
+    corpora = [(data_dir, speaker_statistics(data_dir, frontend)) for data_dir in data_dirs]
     model = label_model(sources)
     with fsio.atomic_dir(directory) as unfinished:
         labels_path = unfinished / "labels.tmp"
@@ -149,7 +149,7 @@ def build_cache(
         jobs = [
             ShardJob(
                 shard, unfinished, labels_path, part, *_needed(corpora, part), [source.fmllr for source in sources],
-                on_cpu, options.join, options.dtype, model.num_pdfs,
+                frontend.config, frontend.feat_dim, frontend_state, options.join, options.dtype, model.num_pdfs,
             )
             for shard, part in enumerate(_shards(labels, options.shard_frames))
         ]  # fmt: skip
@@ -252,7 +252,7 @@ def _needed(
 ) -> tuple[list[DataDir], list[dict[str, np.ndarray] | None]]:
     """The parts of data directories and their CMVN statistics that concern some utterances.
 
-    Statistics as arrays: torch would hand each tensor to another process as a file that both have open.
+    Statistics as arrays, see ShardJob.
     """
     data_dirs: list[DataDir] = []
     statistics: list[dict[str, np.ndarray] | None] = []

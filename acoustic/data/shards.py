@@ -13,6 +13,7 @@ import torch
 from acoustic.data.cache import write_shard_file
 from acoustic.data.join import JoinOptions, Skip, SourceReader, Utterance
 from acoustic.errors import DataError
+from acoustic.features.config import FrontendConfig
 from acoustic.features.frontend import Frontend
 from acoustic.kaldi.datadir import DataDir
 
@@ -31,7 +32,9 @@ class Label:
 class ShardJob:
     """Everything a process needs to build one shard.
 
-    `data_dirs` and `cmvn` hold, for each source, what the shard's utterances need of it.
+    `data_dirs` and `cmvn` hold, for each source, what the shard's utterances need of it; `frontend_config`, `feat_dim`
+    and `frontend_state` make the front end. All matrices are arrays: torch would hand each tensor to another process as
+    a file that both have open, of which there may be too many, and whose sender complains when that process is killed.
     """
 
     shard: int
@@ -41,7 +44,9 @@ class ShardJob:
     data_dirs: list[DataDir]
     cmvn: list[dict[str, np.ndarray] | None]
     fmllr: list[str | None]
-    frontend: Frontend
+    frontend_config: FrontendConfig
+    feat_dim: int
+    frontend_state: dict[str, np.ndarray]
     join: JoinOptions
     dtype: str
     num_pdfs: int
@@ -83,20 +88,22 @@ def _one_thread() -> Iterator[None]:
 def _build_shard(job: ShardJob) -> ShardResult:
     """As `build_shard`, on whatever threads."""
     label_file = np.memmap(job.labels_path, dtype=np.int32, mode="r") if job.labels_path.stat().st_size else np.zeros(0)
+    state = {name: torch.from_numpy(matrix) for name, matrix in job.frontend_state.items()}
+    frontend = Frontend.restored(job.frontend_config, job.feat_dim, state)
     utterances: list[Utterance] = []
     skips = []
     for number, (data_dir, cmvn, fmllr) in enumerate(zip(job.data_dirs, job.cmvn, job.fmllr, strict=True)):
         if not data_dir.feats:
             continue
         stats = None if cmvn is None else {owner: torch.from_numpy(matrix) for owner, matrix in cmvn.items()}
-        with SourceReader(data_dir, job.frontend, job.join, stats, fmllr) as reader:
+        with SourceReader(data_dir, frontend, job.join, stats, fmllr) as reader:
             for label in (label for label in job.labels if label.source == number):
                 try:
                     pdf_ids = np.array(label_file[label.begin : label.begin + label.num_frames], dtype=np.int32)
                     utterances.append(reader.read(label.utt, pdf_ids))
                 except Skip as skip:
                     skips.append((skip.reason, label.utt, skip.detail))
-    frames = _stored_frames(utterances, job.dtype, job.frontend.base_dim)
+    frames = _stored_frames(utterances, job.dtype, frontend.base_dim)
     pdf_ids = np.concatenate([np.zeros(0, np.int32), *(utterance.pdf_ids for utterance in utterances)])
     checksums = [
         write_shard_file(job.directory, job.shard, "feats", frames),

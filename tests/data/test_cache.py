@@ -11,6 +11,7 @@ import tracemalloc
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +93,8 @@ def test_the_number_of_threads_changes_no_frame(tmp_path: Path) -> None:
     assert len(found) == 1
 
 
-def test_statistics_of_many_speakers_take_no_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As tensors they would, one each, on their way to a process."""
+def test_jobs_for_processes_take_no_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each tensor in them would take one: the statistics of many speakers more than there may be."""
     corpus = make_corpus(tmp_path, [2] * 300)
     num_open = []
 
@@ -107,7 +108,7 @@ def test_statistics_of_many_speakers_take_no_open_files(tmp_path: Path, monkeypa
 
     monkeypatch.setattr("acoustic.data.build._run", sent)
     cache = ensure_cache(tmp_path / "cache", [corpus.source], frontend(cmvn="speaker"))
-    assert cache.meta.num_utts == 300 and len(num_open) == 1 and num_open[0] < 15
+    assert cache.meta.num_utts == 300 and num_open == [0]
 
 
 def test_half_precision_is_the_nearest_and_nothing_overflows(tmp_path: Path) -> None:
@@ -251,6 +252,20 @@ def test_a_failing_write_leaves_the_earlier_cache(tmp_path: Path, limit: int) ->
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert content(cache.directory) == before
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_a_killed_process_is_an_error_that_leaves_the_earlier_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*args: Any) -> None:
+        raise BrokenProcessPool
+
+    corpus, cache = make_cache(tmp_path, LENGTHS)
+    monkeypatch.setattr("acoustic.data.build.ProcessPoolExecutor.map", killed)
+    with pytest.raises(DataError, match=r"was killed.*lower data\.num_jobs"):
+        ensure_cache(cache.directory, [corpus.source], frontend(), CacheOptions(shard_frames=20), num_jobs=2)
+    assert len(cache.read_frames(0)) == sum(LENGTHS)
     assert not list(tmp_path.glob(".*.tmp"))
 
 
