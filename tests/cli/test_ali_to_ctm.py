@@ -101,6 +101,7 @@ def test_textgrids_are_whole_and_quote_as_praat_does():
     lines = [line.strip() for line in grid.splitlines()]
     assert lines[3:8] == ["xmin = 0", "xmax = 1.250", "tiers? <exists>", "size = 2", "item []:"]
     assert [line for line in lines if line.startswith("text")] == ['text = """quote"', 'text = ""', 'text = "A"']
+    assert [line for line in lines if line.startswith("item [")][1:] == ["item [1]:", "item [2]:"]
     assert [line for line in lines if "intervals" in line] == [
         "intervals: size = 2", "intervals [1]:", "intervals [2]:", "intervals: size = 1", "intervals [1]:"
     ]  # fmt: skip
