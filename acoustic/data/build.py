@@ -38,6 +38,7 @@ from acoustic.features.fmllr import transform_files
 from acoustic.features.frontend import Frontend
 from acoustic.kaldi.alignments import alignment_rspecifiers
 from acoustic.kaldi.datadir import DataDir
+from acoustic.kaldi.specifiers import parse_rspecifier
 from acoustic.workers import exit_with_parent
 
 logger = log.get_logger(__name__)
@@ -203,6 +204,8 @@ def _file_stamps(source: Source) -> list[list[Any]]:
     paths += [Path(rspecifier.split(":", 1)[1]) for rspecifier in alignment_rspecifiers(ali_dir)]
     if source.fmllr is not None and Path(source.fmllr).is_dir():
         paths += transform_files(source.fmllr)
+    elif source.fmllr is not None and not source.fmllr.endswith("|"):
+        paths.append(Path(parse_rspecifier(source.fmllr).rxfilename))
     stats = [(path, path.stat()) for path in paths if path.exists()]
     return [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
 

@@ -60,6 +60,15 @@ def test_each_file_counts_by_its_time_and_its_size(corpus: Corpus, tmp_path: Pat
     assert key_of(corpus.source) == before
 
 
+def test_transforms_that_an_rspecifier_names_count(corpus: Corpus, tmp_path: Path) -> None:
+    source = dataclasses.replace(corpus.source, fmllr=f"ark,s,cs:{tmp_path}/trans/trans.1")
+    before = key_of(source)
+    os.utime(tmp_path / "trans/trans.1", ns=(1, 1))
+    assert key_of(source) != before
+    piped = key_of(dataclasses.replace(source, fmllr="ark:cat trans.1 |"))
+    assert piped != before
+
+
 def test_options_sources_front_ends_and_utterances_count(corpus: Corpus) -> None:
     source, options, front = corpus.source, CacheOptions(), frontend()
     keys = [
