@@ -18,6 +18,7 @@ from acoustic.kaldi.nnet1 import Nnet1
 from acoustic.kaldi.nnet3 import Nnet3, Nnet3Model
 from acoustic.kaldi.tables import TableWriter, read_table
 from acoustic.nn.bundle import load_bundle
+from acoustic.nn.classifier import OutputLayer
 from tests.kaldi.goldens import GOLDEN
 from tests.kaldi.nets import nnet3_output
 
@@ -85,7 +86,7 @@ def test_global_normalisation_stays_the_networks_own(corpus: Path) -> None:
     shutil.rmtree(corpus / "imported")
     # its ten outputs are no senones of any alignments: give it those of tri1
     bundle = load_bundle(corpus / "n1")
-    bundle.classifier.output = torch.nn.Linear(12, 104)
+    bundle.classifier.output = OutputLayer(12, 104)
     bundle.classifier.num_pdfs = 104
     (corpus / "imported").mkdir()
     (corpus / "imported/final.pt").write_bytes(bundle.to_bytes())
