@@ -15,6 +15,7 @@ from acoustic.decode.align import Aligner, AlignOptions, align_utterances
 from acoustic.decode.jobs import num_cores
 from acoustic.decode.search import NoPathError
 from acoustic.kaldi.fst import FstArrays
+from acoustic.kaldi.steps import GRAPHS_REMEDY, StepWatch
 from acoustic.kaldi.tables import RandomAccessTable, TableWriter, read_table
 from acoustic.kaldi.transitions import TransitionModel
 from acoustic.log import Tally, get_logger, progress, real_time_factor
@@ -48,7 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Align and write."""
     options = dataclass_from_args(AlignOptions, args)
-    aligner = Aligner(TransitionModel.read(args.model), options)
+    model = TransitionModel.read(args.model)
+    aligner, watch = Aligner(model, options), StepWatch(model)
     tally, start = Tally(), time.monotonic()
     num_retried = num_frames = 0
     likelihood = 0.0
@@ -64,6 +66,7 @@ def run(args: argparse.Namespace) -> None:
                 tally.skip(alignment.reason, utt, alignment.problem)
                 continue
             ali_writer.write(utt, alignment.path.transition_ids)
+            watch.add(alignment.path.transition_ids)
             if scores_writer:
                 unit = alignment.num_frames * options.acoustic_scale if args.scores_per_frame else 1.0
                 scores_writer.write(utt, alignment.path.likelihood / unit)
@@ -71,6 +74,7 @@ def run(args: argparse.Namespace) -> None:
             num_retried += alignment.retried
             num_frames += alignment.num_frames
             likelihood += alignment.path.likelihood / options.acoustic_scale
+        watch.warn(args.graphs_rspecifier, args.model, GRAPHS_REMEDY, "graphs")
         tally.check(args.max_skip_fraction, args.loglikes_rspecifier)
     speed = real_time_factor(time.monotonic() - start, num_frames)
     logger.info(

@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
 def accumulate(args: argparse.Namespace) -> TreeStats:
     """The tree statistics of all utterances that have both features and an alignment."""
     features = dict(progress(read_table(args.features_rspecifier, "matrix"), "read"))
-    features = gaussian_features(features, speakers(args.utt2spk), args.num_ceps)
+    features = gaussian_features(features, speakers(args.utt2spk, features), args.num_ceps)
     alone = [
         phone for phones in read_phone_sets(Path(args.lang_dir) / "phones" / "context_indep.int") for phone in phones
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from acoustic.errors import ConfigError, DataError
 from acoustic.fsio import check_writable
 from acoustic.kaldi.alignments import read_alignments_of, write_alignments
 from acoustic.kaldi.fst import FstArrays
-from acoustic.kaldi.steps import watched
+from acoustic.kaldi.steps import GRAPHS_REMEDY, StepWatch, watched
 from acoustic.kaldi.tables import RandomAccessTable, read_table
 from acoustic.kaldi.transitions import TransitionModel, read_head, write_model
 from acoustic.log import Tally, get_logger, progress
@@ -85,9 +85,20 @@ def check_output(folder: str) -> None:
         raise DataError(f"is {what}, which would be lost", path=path, remedy="give another name for the output folder")
 
 
-def speakers(utt2spk: str | None) -> dict[str, str]:
-    """Each utterance's speaker; empty without a table."""
-    return {utt: tokens[0] for utt, tokens in read_table(utt2spk, "tokens") if tokens} if utt2spk else {}
+def speakers(utt2spk: str | None, utts: Iterable[str]) -> dict[str, str]:
+    """Each utterance's speaker; empty without a table.
+
+    Raises:
+        DataError: some of `utts` are not in the table.
+    """
+    if not utt2spk:
+        return {}
+    speaker_of = {utt: tokens[0] for utt, tokens in read_table(utt2spk, "tokens") if tokens}
+    missing = [utt for utt in utts if utt not in speaker_of]
+    if missing:
+        problem = f"has no speaker for {len(missing)} utterances"
+        raise DataError(problem, path=utt2spk, utt=missing[0], remedy="give the utt2spk of the features")
+    return speaker_of
 
 
 def run(args: argparse.Namespace) -> None:
@@ -140,7 +151,7 @@ def read_data(
                 tally.skip("no_graph", utt)
         for utt in table.unasked():
             tally.skip("no_features", utt)
-    return graphs, gaussian_features(features, speakers(args.utt2spk), args.num_ceps)
+    return graphs, gaussian_features(features, speakers(args.utt2spk, features), args.num_ceps)
 
 
 class Report:
@@ -168,6 +179,10 @@ def write(
     """Write alignments and model, unless too few utterances could be aligned."""
     for utt, problem in report.skipped.items():
         tally.skip("not_aligned", utt, problem)
+    watch = StepWatch(model)
+    for ids in alignments.values():
+        watch.add(ids)
+    watch.warn(args.graphs_rspecifier, args.model, GRAPHS_REMEDY, "graphs")
     tally.done(len(alignments))
     tally.check(args.max_skip_fraction, args.features_rspecifier)
     write_alignments(args.ali_dir, sorted(alignments.items()))

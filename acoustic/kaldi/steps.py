@@ -14,6 +14,7 @@ from acoustic.kaldi.transitions import TransitionModel
 from acoustic.log import get_logger
 
 logger = get_logger(__name__)
+GRAPHS_REMEDY = "compile them with this one (acoustic compile-train-graphs)"
 LOOKED_AT = 100  # alignments, to tell whether a model made them
 
 # Alignments read with another model's transition_ids had 0.49 to 0.56 legal steps here, copies at 0.9 and 1.1 times the
@@ -71,20 +72,21 @@ class StepWatch:
             self._num_steps += len(legal)
             self._num_legal += int(legal.sum())
 
-    def warn(self, alignments: str, model: str, remedy: str) -> None:
+    def warn(self, source: str, model: str, remedy: str, what: str = "alignments") -> None:
         """Say so when the alignments are no paths through the model's HMMs: what is read out of them means nothing.
 
         Args:
-            alignments, model: their names.
-            remedy: what to do if another model made the alignments.
+            source, model: names of what the alignments come from, and of the model.
+            remedy: what to do if they are another model's.
+            what: is in `source`: alignments, or the graphs that they are paths through.
         """
         if self._num_legal < LEAST_LEGAL_SHARE * self._num_steps:
             logger.warning(
-                "%s: only %.0f %% of the steps between HMM states are possible in %s; if another model made the "
-                "alignments, %s",
-                alignments,
+                "%s: only %.0f %% of the steps between HMM states are possible in %s; if another model made the %s, %s",
+                source,
                 100.0 * self._num_legal / self._num_steps,
                 model,
+                what,
                 remedy,
             )
 

@@ -7,6 +7,7 @@ import kaldifst
 import numpy as np
 import pytest
 
+from acoustic.cli.main import run
 from acoustic.decode.align import Aligner, AlignOptions, align_utterances, transition_costs
 from acoustic.decode.graph import GraphOptions, make_graph
 from acoustic.decode.graph_arrays import from_kaldifst
@@ -15,7 +16,7 @@ from acoustic.decode.train_graphs import TrainGraphCompiler, TrainGraphOptions, 
 from acoustic.errors import DataError
 from acoustic.kaldi.fst import FstArrays, empty_fst
 from acoustic.kaldi.symbols import SymbolTable
-from acoustic.kaldi.tables import read_table
+from acoustic.kaldi.tables import TableWriter, read_table
 from acoustic.kaldi.transitions import TransitionModel
 from acoustic.kaldi.tree import DecisionTree
 
@@ -140,3 +141,18 @@ def test_unknown_words():
 def test_impossible_options_are_refused(options):
     with pytest.raises(ValueError, match="--"):
         AlignOptions(**options)
+
+
+def test_graphs_of_another_model_are_told_of(tmp_path, caplog):
+    """Their paths are found all the same: all that shows is that they are none through this model's HMMs."""
+    mono = GOLDEN / "align" / "mono"
+    for system in SYSTEMS:
+        loglikes = f"ark:{tmp_path / system}"
+        with TableWriter(loglikes, "matrix") as writer:
+            for utt, ids in table(mono / "ali.ark", "int_vector").items():
+                writer.write(utt, np.zeros((len(ids), model_of(system).num_pdfs), np.float32))
+        model = str(GOLDEN / "model" / system / "final.mdl")
+        options = ["--num-jobs=1", "--retry-beam=200"]
+        run(["align", *options, model, f"ark:{mono / 'graphs.fsts'}", loglikes, f"ark:{tmp_path / 'ali'}"])
+        told = "if another model made the graphs, compile them with this one" in caplog.text
+        assert told == (system == "tri1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -287,6 +288,9 @@ def test_utterances_that_cannot_be_aligned_are_counted(tmp_path, features):
     ]
     with pytest.raises(DataError, match="no_graph"):
         run(["flat-start", *arguments])
+    (tmp_path / "utt2spk").write_text("somebody else\n")
+    with pytest.raises(DataError, match=r"utt2spk, utterance .*: has no speaker for 6 utterances; give"):
+        run(["flat-start", f"--utt2spk=ark:{tmp_path / 'utt2spk'}", *arguments])
     assert not (tmp_path / "ali").exists()
     run(["flat-start", "--max-skip-fraction=0.5", *arguments])
     assert len(dict(read_alignments(tmp_path / "ali"))) == len(features) - 1
@@ -323,6 +327,10 @@ def test_alignments_given_to_train_gmm_are_realigned(tmp_path, features, caplog)
     inputs[-1] = str(GOLDEN / "align" / "mono")
     run(["train-gmm", "--max-skip-fraction=0.5", *options, *inputs, str(tmp_path / "ali")])
     assert f"only 49 % of the steps between HMM states are possible in {model}; if another model" in caplog.text
+    assert "made the graphs" not in caplog.text
+    inputs[1:] = [GRAPHS, inputs[2], str(given)]
+    run(["train-gmm", "--max-skip-fraction=1", *options, *inputs, str(tmp_path / "ali")])
+    assert re.search(r"graphs\.fsts: only \d+ % of the steps .* if another model made the graphs, compile", caplog.text)
     with pytest.raises(ConfigError, match="needs --silence-phones"):
         run(["train-gmm", "--boost-silence=1.5", *inputs, str(tmp_path / "ali")])
     with pytest.raises(ConfigError, match="colon-separated"):
