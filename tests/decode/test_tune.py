@@ -55,14 +55,24 @@ def test_trials_equal_decoding_and_scoring(parts, num_jobs):
 
 def test_prior_scale_changes_loglikes_as_the_network_would(parts):
     model, loglikes, ref, words = parts
-    log_priors = np.log(np.random.default_rng(1).dirichlet(np.ones(model.num_pdfs))).astype(np.float32)
-    grid = Grid((0.1,), (0.0,), (1.0, 0.5))
+    # Far apart, so that scaling them changes decisions.
+    log_priors = np.random.default_rng(1).uniform(-400.0, -1.0, model.num_pdfs).astype(np.float32)
+    grid = Grid((0.1,), (0.0,), (1.0, 0.5, 2.0))
     tuned = tune(model, GRAPH / "HCLG.fst", loglikes.items(), ref, words.id_of, grid, log_priors=log_priors)
-    weaker = {utt: matrix + 0.5 * log_priors for utt, matrix in loglikes.items()}
-    direct = tune(model, GRAPH / "HCLG.fst", weaker.items(), ref, words.id_of, Grid((0.1,)))
-    assert tuned.trials[1].num_errors == direct.trials[0].num_errors
+    for trial, scale in zip(tuned.trials, grid.prior_scales, strict=True):
+        scaled = {utt: matrix + np.float32(1.0 - scale) * log_priors for utt, matrix in loglikes.items()}
+        direct = tune(model, GRAPH / "HCLG.fst", scaled.items(), ref, words.id_of, Grid((0.1,))).trials[0]
+        assert trial.prior_scale == scale
+        assert (trial.num_ins, trial.num_del, trial.num_sub) == (direct.num_ins, direct.num_del, direct.num_sub)
+    assert len({(trial.num_ins, trial.num_del, trial.num_sub) for trial in tuned.trials}) == 3
     with pytest.raises(ConfigError, match="log priors"):
         tune(model, GRAPH / "HCLG.fst", loglikes.items(), ref, words.id_of, grid)
+
+
+def test_references_without_words_are_an_error(parts):
+    model, loglikes, ref, words = parts
+    with pytest.raises(DataError, match="hold no words"):
+        tune(model, GRAPH / "HCLG.fst", loglikes.items(), dict.fromkeys(ref, ()), words.id_of, Grid((0.1,)))
 
 
 def test_disabled_pdfs_stay_disabled_whatever_the_prior_scale(parts):
