@@ -142,13 +142,17 @@ def test_results_do_not_depend_on_utterances_before():
 
 
 @pytest.mark.parametrize("num_jobs", [1, 2])
-def test_faulty_loglikes_name_the_utterance(num_jobs):
+def test_faulty_loglikes_name_the_utterance(monkeypatch, num_jobs):
     decoder = Decoder(model_of("tri1"), GOLDEN / "graph" / "tri1" / "HCLG.fst")
     narrow, nan = np.zeros((4, 62), np.float32), np.zeros((4, 104), np.float32)
-    nan[2, 7] = np.nan
     with pytest.raises(DataError, match=r"utterance x.*62.*104"):
         list(decode_utterances(decoder, [("x", narrow)], num_jobs))
-    with pytest.raises(DataError, match=r"utterance y.*frame 2.*NaN"):
+    for value in (np.nan, np.inf):
+        nan[2, 7] = value
+        with pytest.raises(DataError, match=r"utterance y.*frame 2.*NaN or infinite"):
+            list(decode_utterances(decoder, [("y", nan)], num_jobs))
+    monkeypatch.setattr("acoustic.decode.search.SCORES_AT_ONCE", 100)  # a frame or two
+    with pytest.raises(DataError, match=r"utterance y.*frame 2.*NaN or infinite"):
         list(decode_utterances(decoder, [("y", nan)], num_jobs))
 
 

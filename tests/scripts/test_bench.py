@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
 import importlib
+import itertools
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -45,12 +48,12 @@ def test_ways_are_measured_in_turns_and_ratios_are_of_one_round(module, tmp_path
 
         return measured
 
-    ours, theirs = way("ours", [9.0, 2.0, 4.0, 6.0]), way("theirs", [9.0, 1.0, 4.0, 2.0])
+    ours, theirs = way("ours", [9.0, 2.0, 4.0, 6.0]), way("theirs", [9.0, 1.0, 4.0, 3.0])
     result = measure.compare("x", "frames/s", ours, {"them": theirs}, setting(measure, tmp_path), {"ceiling": 8.0})
     assert calls == ["ours", "theirs"] * 4
     json = result.to_json()
     assert (json["value"], json["unit"], json["against"], json["ratio"]) == (4.0, "frames/s", "ceiling", 0.5)
-    assert json["comparisons"][1] == {"against": "them", "value": 2.0, "ratio": 2.0}
+    assert json["comparisons"][1] == {"against": "them", "value": 3.0, "ratio": 2.0}
     assert len(result.lines()) == 3
 
 
@@ -61,7 +64,37 @@ def test_products_of_an_update_are_three_a_layer_but_two_for_the_first(module) -
     assert ceilings.num_operations(net.training_products(2)) == 2 * 2 * (2 * 3 * 5 + 3 * 5 * 7)
 
 
-def test_the_trainer_that_is_measured_is_the_one_that_trains(module, tmp_path: Path) -> None:
+def one_second(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock for a module by which everything takes a second."""
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=itertools.count().__next__))
+
+
+def test_rates_are_work_a_second(module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure, ceilings = module("measure"), module("ceilings")
+    for timed in (measure, ceilings):
+        one_second(timed, monkeypatch)
+    assert measure.rate_of(lambda: None, 6.0)() == 6.0
+    here = setting(measure, tmp_path)
+    assert ceilings.products_way([(2, 3, 4), (4, 3, 2)], torch.float32, here, 7.0, 5)() == 35.0
+    assert ceilings.copy_way(here)() == pytest.approx(4 * 2 * 4 * 2**25 / 1e9)  # four times, read and written
+    assert ceilings.best_of(iter([1.0, 3.0, 2.0]).__next__, 2) == 3.0
+
+
+def test_decoding_counts_the_frames_that_are_decoded(module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    verbs, measure, bench = module("verbs"), module("measure"), module("bench")
+    monkeypatch.setattr(verbs, "on_path", lambda *programs: False)
+    monkeypatch.setattr(verbs, "verb_way", lambda arguments, amount: lambda: amount)
+    here = dataclasses.replace(
+        setting(measure, tmp_path), decode=("", "", f"ark:{bench.GOLDEN}/decode/tri1/loglikes.ark")
+    )
+    (result,) = verbs.decode(here)
+    written = sum(len(matrix) for _, matrix in verbs.read_table(f"ark:{tmp_path}/decode.loglikes", "matrix"))
+    assert result.value == written == 60 * 606
+
+
+def test_the_trainer_that_is_measured_is_the_one_that_trains(
+    module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ceilings, training, synthetic = module("ceilings"), module("training"), module("synthetic")
     net = ceilings.Net(input_dim=33, hidden_layers=1, hidden_dim=8, num_pdfs=5)
     cache = synthetic.synthetic_cache(tmp_path / "cache", 1500, 3, net.num_pdfs)
@@ -69,7 +102,8 @@ def test_the_trainer_that_is_measured_is_the_one_that_trains(module, tmp_path: P
     trainer = training.make_trainer(net, torch.float32, store, 64, tmp_path)
     before = trainer.classifier.output.weight.clone()
     way = training.updates_way(trainer.update, training.endless(store, 64), 30, setting(module("measure"), tmp_path))
-    assert way() > 0
+    one_second(training, monkeypatch)
+    assert way() == 30 * 64
     assert trainer.position.step == 30
     assert not torch.equal(before, trainer.classifier.output.weight)
 
@@ -85,12 +119,15 @@ def test_networks_of_the_papers_are_measured_over_an_epoch_or_a_share(
         "published_zeiler": published.Published(net(1040, 1, 8, 7), (20, 5), 0.5),
     }
     monkeypatch.setattr(published, "NETS", small)
+    monkeypatch.setattr(published, "watched", lambda setting: contextlib.nullcontext([0.9, 0.7]))
     whole, share = published.published(setting(module("measure"), tmp_path))
     assert (whole.name, share.name) == ("published_whole_bf16", "published_zeiler_bf16")
     assert "seconds for 9 updates of 2000" in whole.remarks and "seconds for 4 updates of 2000" in share.remarks
     assert whole.value == pytest.approx(18000 / whole.remarks["seconds for 9 updates of 2000"])
     assert [found.against.split(":")[0] for found in share.comparisons] == ["ceiling", "Zeiler et al. 2013"]
     assert share.comparisons[1].ratio == pytest.approx(share.value * 86_400 / 1.2e9)
+    assert share.remarks["per cent of the time the device was idle"] == pytest.approx(20.0)
+    assert share.remarks["seconds for 300 hours at this rate"] == pytest.approx(300 * 360_000 / share.value)
 
 
 def test_what_cannot_be_measured_is_told_with_the_reason(
