@@ -18,6 +18,7 @@ from acoustic.kaldi import nnet3_components as components
 from acoustic.kaldi.nnet3 import Nnet3, Nnet3Model
 from acoustic.kaldi.nnet3_chain import Chain
 from acoustic.kaldi.stream import open_reader
+from acoustic.kaldi.transitions import ACOUSTIC_MODELS, read_head
 from acoustic.log import get_logger
 from acoustic.nn.bundle import Bundle
 
@@ -50,7 +51,13 @@ def import_nnet3(path: str | Path, config: FrontendConfig | None = None) -> Bund
     """
     with open_reader(path) as reader:
         reader.read_binary_header()
-        model = Nnet3Model.read_from(reader) if reader.peek_token() == "<TransitionModel>" else None
+        model = None
+        if reader.peek_token() == "<TransitionModel>":
+            what = read_head(path)[1]
+            if what != ACOUSTIC_MODELS["<Nnet3>"]:
+                remedy = "name the final.mdl or final.raw of an nnet3 network"
+                raise DataError(f"is {what or 'a transition model alone'}", path=path, remedy=remedy)
+            model = Nnet3Model.read_from(reader)
         net = Nnet3.read_from(reader) if model is None else model.nnet
     priors = None if model is None or len(model.priors) == 0 else model.priors.astype(np.float64)
     if priors is None:

@@ -314,3 +314,13 @@ def test_a_trained_model_is_not_overwritten(tmp_path: Path) -> None:
     write_bundle(golden_nnet1(), tmp_path)
     with pytest.raises(ConfigError, match="there already"):
         write_bundle(golden_nnet1(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [("final.mdl", "is a GMM acoustic model"), ("transition_model.txt", "is a transition model alone")],
+)
+def test_a_model_without_network_is_told_for_what_it_is(name: str, what: str) -> None:
+    """As exported to nnet1, whose final.mdl has no parameters, and not as damaged."""
+    with pytest.raises(DataError, match=f"{what}; name the final.mdl or final.raw of an nnet3"):
+        import_nnet3(GOLDEN / "model" / "tri1" / name)
