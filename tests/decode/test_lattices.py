@@ -69,7 +69,10 @@ def test_unusable_loglikes_are_refused() -> None:
         decoder.decode(loglikes[:, 1:])
     with pytest.raises(DataError, match="frame 3"):
         decoder.decode(np.where(np.arange(len(loglikes))[:, None] == 3, np.nan, loglikes))
-    for options in ({"beam": 0.0}, {"lattice_beam": -1.0}, {"acoustic_scale": np.inf}, {"prune_interval": 0}):
+    of_decode_sh = LatticeOptions(acoustic_scale=0.1, beam=13.0, lattice_beam=8.0, prune_interval=25)  # of nnet1
+    assert LatticeOptions() == of_decode_sh and LatticeOptions(prune_interval=1).prune_interval == 1
+    none = ({"beam": 0.0}, {"lattice_beam": 0.0}, {"acoustic_scale": 0.0}, {"acoustic_scale": np.inf})
+    for options in (*none, {"lattice_beam": -1.0}, {"prune_interval": 0}):
         with pytest.raises(ValueError, match="--"):
             LatticeOptions(**options)
 
