@@ -98,9 +98,7 @@ def test_phones_with_other_ids_are_told(tmp_path, tri1, capsys):
     (other / "phones.txt").write_text(table.replace("#0 ", "#zero "))
     run(["compare-ali", f"--lang-dir={LANG}", str(tri1), str(other)])
     (other / "phones.txt").write_text(table.replace("\nS_B ", "\nNEW_B "))
-    with pytest.raises(
-        DataError, match=r"other/phones.txt: .* is .* here, .* in .*phones.txt; use files of one lang"
-    ):
+    with pytest.raises(DataError, match=r"other/phones.txt: .* is .* here, .* in .*phones.txt; use files of one lang"):
         run(["compare-ali", str(tri1), str(other)])
     with pytest.raises(DataError, match=r"is (NEW_B here, S_B|S_B here, NEW_B) in"):
         run(["compare-ali", f"--lang-dir={LANG}", str(other), str(other)])
