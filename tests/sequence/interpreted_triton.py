@@ -203,7 +203,6 @@ def test_kernels_that_fail_or_differ_are_not_used(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(triton_kernels, kernel, Faulty(getattr(triton_kernels, kernel), fault))
-    monkeypatch.setattr(logging.getLogger("acoustic"), "propagate", True)
     hmm = ergodic_hmm(10, 4)
     emissions, lengths, _ = batch(4, [5, 3], torch.float32)
     expected = ForwardBackward(hmm, 4, recursion="vectorised")(emissions, lengths)

@@ -1,6 +1,5 @@
 """Schedules against their rules worked by hand."""
 
-import logging
 import math
 
 import pytest
@@ -114,8 +113,7 @@ def test_momentum_ramp_that_makes_no_sense(wrong):
         OptimConfig(**wrong)
 
 
-def test_intervals_without_updates_are_warned_of(monkeypatch, caplog):
-    monkeypatch.setattr(logging.getLogger("acoustic"), "propagate", True)
+def test_intervals_without_updates_are_warned_of(caplog):
     config = ScheduleConfig(evals_per_epoch=2)
     make_schedule(config, 1.0, steps_per_epoch=2)
     assert not caplog.text
