@@ -161,7 +161,8 @@ def read_labels(source: Source, wanted: Collection[str], tally: Tally) -> Iterat
     for utt in missing:
         tally.skip("no_alignment", utt, f"not in {source.ali_dir}")
     if num_others:
-        logger.info("%s: alignments of %d utterances outside %s not used", source.ali_dir, num_others, source.data_dir)
+        told = "%s: alignments of %d utterances outside this part of %s not used"
+        logger.info(told, source.ali_dir, num_others, source.data_dir)
 
 
 # -- features -----------------------------------------------------------------------------------------------------

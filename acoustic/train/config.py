@@ -135,6 +135,8 @@ class RuntimeConfig:
             raise ValueError(f"runtime.compile={self.compile!r}: choose auto, true or false")
         if self.num_threads is not None and self.num_threads < 1:
             raise ValueError("runtime.num_threads must be at least 1, or null")
+        if self.workers < 0:
+            raise ValueError("runtime.workers must not be negative")
         if self.keep_checkpoints < 2:
             raise ValueError("runtime.keep_checkpoints must be at least 2: the newest may turn out damaged")
 

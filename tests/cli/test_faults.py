@@ -138,7 +138,7 @@ def test_a_share_of_utterances_that_cannot_be(verb: str, share: str) -> None:
 
 @pytest.mark.parametrize(
     "override",
-    ["optim.weight_decay=-1", "optim.betas=[0.9]", "optim.betas=[0.9,1]", "runtime.num_threads=0",
+    ["optim.weight_decay=-1", "optim.betas=[0.9]", "optim.betas=[0.9,1]", "runtime.num_threads=0", "runtime.workers=-1",
      "schedule.warmup_steps=-5", "schedule.final_rate=-1", "data.length_tolerance=-1", "optim.learning_rate=nan",
      "optim.learning_rate=inf", "optim.weight_decay=nan"],
 )  # fmt: skip
