@@ -205,7 +205,8 @@ def _file_stamps(source: Source) -> list[list[Any]]:
     if source.fmllr is not None and Path(source.fmllr).is_dir():
         paths += transform_files(source.fmllr)
     elif source.fmllr is not None and not source.fmllr.endswith("|"):
-        paths.append(Path(parse_rspecifier(source.fmllr).rxfilename))
+        with contextlib.suppress(ConfigError):  # whoever opens it tells what is the matter with it
+            paths.append(Path(parse_rspecifier(source.fmllr).rxfilename))
     stats = [(path, path.stat()) for path in paths if path.exists()]
     return [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
 

@@ -168,8 +168,8 @@ def identity(exp_dir: Path) -> str:
 
 
 def leftovers(folder: Path) -> list[str]:
-    """Names of unfinished or hidden files below a folder."""
-    hidden = (path for path in folder.rglob(".*") if path.name != ".lock")
+    """Names of unfinished or hidden files below a folder, but for those that processes lock."""
+    hidden = (path for path in folder.rglob(".*") if path.name not in (".lock", ".turn"))
     return sorted(str(path.relative_to(folder)) for path in hidden)
 
 
