@@ -20,7 +20,7 @@ from acoustic.features.fbank import Fbank, FbankOptions
 from acoustic.kaldi.datadir import DataDir
 from acoustic.kaldi.specifiers import is_folder
 from acoustic.kaldi.tables import TableWriter
-from acoustic.train.precision import choose_device
+from acoustic.train.precision import choose_device, keep_freed_memory
 
 HELP = "compute log mel filter-bank features (compute-fbank-feats)"
 EXAMPLE = "acoustic fbank --sample-frequency=8000 --num-mel-bins=40 --dither=0 data/train ark,scp:feats.ark,feats.scp"
@@ -53,6 +53,8 @@ def run(args: argparse.Namespace) -> None:
     """Compute and write the features of every utterance."""
     options = dataclass_from_args(FbankOptions, args)
     device = choose_device(args.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     try:
         fbank = Fbank(options).to(device)
     except ValueError as error:
