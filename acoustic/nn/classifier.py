@@ -127,14 +127,19 @@ class OutputLayer(nn.Linear):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, in_dim] -> [B, num_pdfs]."""
-        device, missing = x.device.type, -self.out_features % ROW_MULTIPLE
-        if device not in PADDED_ON or missing == 0:
+        """[B, in_dim] -> [B, num_pdfs]; the weights may be `padded` already."""
+        device = x.device.type
+        if device not in PADDED_ON or self.out_features % ROW_MULTIPLE == 0:
             return super().forward(x)
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.weight.dtype
-        weight = functional.pad(self.weight.to(dtype), (0, 0, 0, missing))  # in the narrower type
-        bias = functional.pad(self.bias.to(dtype), (0, missing))
+        weight, bias = (self.padded(tensor.to(dtype)) for tensor in (self.weight, self.bias))  # in the narrower type
         return functional.linear(x, weight, bias)[:, : self.out_features]
+
+    def padded(self, tensor: Tensor) -> Tensor:
+        """Weights or biases with the zeros appended that the device wants, unless they have them."""
+        if tensor.device.type not in PADDED_ON or len(tensor) % ROW_MULTIPLE == 0:
+            return tensor
+        return functional.pad(tensor, (0, 0) * (tensor.dim() - 1) + (0, -len(tensor) % ROW_MULTIPLE))
 
 
 class SenoneClassifier(nn.Module):

@@ -123,7 +123,7 @@ def total_norm(tensors: Iterable[Tensor | None]) -> Tensor:
 def checksum(tensors: Iterable[Tensor | None]) -> Tensor:
     """A number that is not finite when one of the values is not: the cheapest there is, a norm or a sum."""
     present = [tensor.detach() for tensor in tensors if tensor is not None]
-    if all(tensor.dtype == torch.float32 for tensor in present):
+    if all(tensor.dtype == torch.float32 or tensor.device.type == "cuda" for tensor in present):
         return total_norm(present)
     return torch.stack([tensor.sum().float() for tensor in present]).sum()
 

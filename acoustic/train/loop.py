@@ -23,6 +23,7 @@ from acoustic.train.compiled import Trial, UpdateLoss
 from acoustic.train.config import TrainConfig
 from acoustic.train.draws import seed_draws
 from acoustic.train.guard import Interrupt, NonFinite, RisingLoss, checksum
+from acoustic.train.kernels import cross_entropy
 from acoustic.train.masking import InputMasking
 from acoustic.train.observe import Observer, Progress
 from acoustic.train.optim import make_optimizer, set_rates
@@ -144,10 +145,8 @@ class Trainer:
 
     def training_loss(self, logits: Tensor, targets: Tensor, divisor: int) -> tuple[Tensor, Tensor]:
         """What the update minimises, and the sums of loss and right frames of this rank."""
-        logits = logits.float()  # argmax over bfloat16 takes a CPU five times as long
-        smoothing = self.config.optim.label_smoothing
-        loss_sum = functional.cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing)
-        return loss_sum / divisor, torch.stack([loss_sum.detach(), (logits.argmax(1) == targets).sum()])
+        loss_sum, num_right = cross_entropy(logits, targets, self.config.optim.label_smoothing)
+        return loss_sum / divisor, torch.stack([loss_sum.detach(), num_right])
 
     def frames_of_update(self) -> int:
         """The frames of the next update, over all ranks."""

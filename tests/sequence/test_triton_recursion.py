@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from packaging.version import Version
 
 from acoustic.errors import ConfigError
 from acoustic.sequence.forward_backward import ForwardBackward
@@ -19,45 +14,31 @@ from acoustic.sequence.hmm import sparse_matrix
 from acoustic.sequence.lattice_free import LatticeFreeConfig
 from acoustic.sequence.sliced_rows import slice_rows
 from tests.sequence.hmms import ergodic_hmm
+from tests.triton_tools import CAPABILITIES, compile_kernel, run_under_interpreter
 
 HERE = Path(__file__).parent
 
 
 @pytest.mark.slow
 def test_the_kernels_under_the_interpreter() -> None:
-    triton = pytest.importorskip("triton")
-    if Version(triton.__version__) < Version("3.7") and Version(np.__version__) >= Version("2.4"):
-        pytest.skip("the interpreter of Triton before 3.7 cannot loop beside NumPy 2.4, whose int() takes no array")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / "interpreted_triton.py")]
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, cwd=HERE.parents[1], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_under_interpreter(HERE / "interpreted_triton.py")
 
 
-@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("capability", CAPABILITIES)
 @pytest.mark.parametrize("kernel", ["forward_kernel", "backward_kernel", "pdf_kernel"])
 def test_the_kernels_compile_for_gpus(
     kernel: str, capability: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To machine code; with barriers, and without loads that need not see what was written, or ones ahead of time."""
-    triton = pytest.importorskip("triton")
-    compiler = pytest.importorskip("triton.backends.compiler")
-    if os.environ.get("TRITON_INTERPRET") == "1":
-        pytest.skip("Triton interprets here")
+    pytest.importorskip("triton")
     from acoustic.sequence import triton_kernels
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    function = getattr(triton_kernels, kernel)
-    integers = ("lengths", "pdf_of", "rows", "first_step", "columns")
+    kinds = dict.fromkeys(("lengths", "pdf_of", "rows", "first_step", "columns"), "*i32")
     constants = {"K": 2, "BLOCK": 128, "LANES": 4, "ROW": 1, "BOUND": 1e30}
-    signature = {}
-    for name, parameter in inspect.signature(function.fn).parameters.items():
-        kind = "*i32" if name in integers else "i32" if name.startswith("num_") else "*fp32"
-        signature[name] = "constexpr" if "constexpr" in parameter.annotation else kind
-    source = triton.compiler.ASTSource(function, signature, {n: constants[n] for n in constants if n in signature})
-    options = {"num_warps": 2, "num_stages": 1}
-    target = compiler.GPUTarget("cuda", capability, 32)
-    code = triton.compile(source, target=target, options=options).asm
+    code = compile_kernel(
+        getattr(triton_kernels, kernel), kinds, constants, capability, num_warps=2, num_stages=1
+    )  # fmt: skip
     assert code["cubin"]
     assert code["ptx"].count("bar.sync") >= {"forward_kernel": 1, "backward_kernel": 2, "pdf_kernel": 0}[kernel]
     assert "ld.global.nc" not in code["ptx"] and "cp.async" not in code["ptx"]
