@@ -16,7 +16,7 @@ import json
 import logging
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ KALDI = (
     "nnet-train-frmshuff", "nnet-initialize", "nnet-forward", "compute-fbank-feats", "latgen-faster-mapped",
     "decode-faster-mapped",
 )  # fmt: skip
-BENCHES: dict[str, Callable[[Setting], list[Result]]] = {
+BENCHES: dict[str, Callable[[Setting], Iterable[Result]]] = {
     "ceilings": ceilings,
     "train_bf16": functools.partial(train, "bf16"),
     "train_fp32": functools.partial(train, "fp32"),
@@ -95,17 +95,22 @@ def main() -> None:
             rounds = args.rounds or (3 if args.quick else 9)
             setting = Setting(Path(directory), torch.device(args.device), args.quick, rounds, args.pause, decode)
             try:
-                found = BENCHES[name](setting)
+                for result in BENCHES[name](setting):
+                    print("\n".join(result.lines()), flush=True)
+                    print(f"{'':18s} ({time.monotonic() - start:.0f} s)", flush=True)
+                    figures[result.name] = result.to_json()
+                    write(figures, args.json)
             except (NotMeasuredError, ImportError) as error:
                 print(f"{name:18s} not measured: {error}", flush=True)
                 nothing = {"value": None, "unit": "", "against": "", "ratio": None}
                 figures[name] = nothing | {"not_measured": str(error)}
-            else:
-                print("\n".join(line for result in found for line in result.lines()), flush=True)
-                print(f"{'':18s} ({time.monotonic() - start:.0f} s)", flush=True)
-                figures |= {result.name: result.to_json() for result in found}
-        if args.json:
-            args.json.write_text(json.dumps(figures, indent=1) + "\n")
+                write(figures, args.json)
+
+
+def write(figures: dict[str, Any], path: Path | None) -> None:
+    """Write what has been measured so far: whatever ends the run, it is kept."""
+    if path is not None:
+        path.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":

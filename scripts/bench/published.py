@@ -31,27 +31,28 @@ class Published:
     Attributes:
         net: its shape.
         splice: frames before and after.
-        share: of an epoch that is measured; the first one's epoch is a figure of its own.
+        batches: how many times the usual batch size an update takes.
     """
 
     net: Net
     splice: tuple[int, int]
-    share: float
+    batches: int = 1
 
 
+MAAS, SHARE = "published_maas_bf16", 0.2  # whose epoch is a figure of its own; of the others this share is measured
 NETS = {
-    "published_maas": Published(Net(440, 4, 2048, 8986), (5, 5), 1.0),
-    "published_zeiler": Published(Net(1040, 4, 2560, 7969), (20, 5), 0.2),
-    "published_zeiler_8": Published(Net(1040, 8, 2560, 7969), (20, 5), 0.2),
+    "published_maas": Published(Net(440, 4, 2048, 8986), (5, 5)),
+    "published_zeiler": Published(Net(1040, 4, 2560, 7969), (20, 5)),
+    "published_zeiler_8": Published(Net(1040, 8, 2560, 7969), (20, 5)),
+    "published_maas_2_batches": Published(Net(440, 4, 2048, 8986), (5, 5), batches=2),
 }
 
 
-def published(setting: Setting) -> list[Result]:
+def published(setting: Setting) -> Iterator[Result]:
     """Each network in each precision, by the loop of `acoustic train`, its data path included."""
     hours = (HOURS / 50 if setting.quick else HOURS) if setting.on_gpu else 0.05
     num_pdfs = min(found.net.num_pdfs for found in NETS.values())  # one cache for all of them
     cache = synthetic_cache(setting.directory / "published", int(hours * 360_000), BASE_DIM, num_pdfs)
-    results = []
     before = torch.get_float32_matmul_precision()
     try:
         for precision in ("bf16", "tf32") if setting.on_gpu else ("bf16",):
@@ -59,17 +60,16 @@ def published(setting: Setting) -> list[Result]:
             peak = best_of(square_way(dtype, setting), setting.num_rounds)
             for name, found in NETS.items():
                 store = FrameStore(cache, make_frontend(BASE_DIM, *found.splice), setting.device)
-                results.append(measure(f"{name}_{precision}", found, dtype, store, peak, setting))
+                yield measure(f"{name}_{precision}", found, dtype, store, peak, setting)
                 del store  # before the next one takes as much of the device's memory
     finally:
         torch.set_float32_matmul_precision(before)
-    return results
 
 
 def measure(name: str, found: Published, dtype: torch.dtype, store: Store, peak: float, setting: Setting) -> Result:
     """One network: frames a second as it is and compiled, the faster of them over the epoch or a share of it."""
-    batch_size = batch_size_of(setting)
-    num_steps = max(2, int(found.share * (store.num_frames // batch_size)))
+    batch_size = found.batches * batch_size_of(setting)
+    num_steps = max(2, int((1.0 if name == MAAS else SHARE) * (store.num_frames // batch_size)))
     few = min(num_steps, 200 if setting.on_gpu else 2)
     rates = {}
     for way in ("as it is", "compiled"):

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -46,20 +47,20 @@ def measure_net(net: Net, hours: float, setting: Setting, peak: float) -> Result
     return Result("", value, "frames/s", [Comparison("ceiling: the square matrix product", ceiling, value / ceiling)])
 
 
-def shapes(name: str, setting: Setting) -> list[Result]:
+def shapes(name: str, setting: Setting) -> Iterator[Result]:
     """Networks that differ in one dimension."""
     peak = best_of(square_way(choose_dtype("auto", setting.device), setting), setting.num_rounds)
     chosen = SHAPES[name][:3] if setting.quick and not setting.on_gpu else SHAPES[name]
-    return [
-        replace(measure_net(net, 0.5, setting, peak), name=f"{name}_{getattr(net, VARIED[name])}") for net in chosen
-    ]
+    for net in chosen:
+        yield replace(measure_net(net, 0.5, setting, peak), name=f"{name}_{getattr(net, VARIED[name])}")
 
 
-def corpus(setting: Setting) -> list[Result]:
+def corpus(setting: Setting) -> Iterator[Result]:
     """Caches of different sizes, in memory."""
     peak = best_of(square_way(choose_dtype("auto", setting.device), setting), setting.num_rounds)
     hours = CORPUS_HOURS[:2] if setting.quick else CORPUS_HOURS
-    return [replace(measure_net(Net(), size, setting, peak), name=f"scaling_corpus_{size}h") for size in hours]
+    for size in hours:
+        yield replace(measure_net(Net(), size, setting, peak), name=f"scaling_corpus_{size}h")
 
 
 def ranks(setting: Setting) -> list[Result]:

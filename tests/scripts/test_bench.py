@@ -9,6 +9,7 @@ import importlib
 import itertools
 import json
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -115,19 +116,36 @@ def test_networks_of_the_papers_are_measured_over_an_epoch_or_a_share(
     monkeypatch.setattr(published, "batch_size_of", lambda setting: 2000)
     monkeypatch.setattr(published, "square_way", lambda dtype, setting: lambda: 1.0)
     small = {
-        "published_whole": published.Published(net(440, 1, 8, 5), (5, 5), 1.0),
-        "published_zeiler": published.Published(net(1040, 1, 8, 7), (20, 5), 0.5),
+        "published_maas": published.Published(net(440, 1, 8, 5), (5, 5)),
+        "published_zeiler": published.Published(net(1040, 1, 8, 7), (20, 5), batches=2),
     }
     monkeypatch.setattr(published, "NETS", small)
+    monkeypatch.setattr(published, "SHARE", 0.75)
     monkeypatch.setattr(published, "watched", lambda setting: contextlib.nullcontext([0.9, 0.7]))
     whole, share = published.published(setting(module("measure"), tmp_path))
-    assert (whole.name, share.name) == ("published_whole_bf16", "published_zeiler_bf16")
-    assert "seconds for 9 updates of 2000" in whole.remarks and "seconds for 4 updates of 2000" in share.remarks
+    assert (whole.name, share.name) == ("published_maas_bf16", "published_zeiler_bf16")
+    assert "seconds for 9 updates of 2000" in whole.remarks and "seconds for 3 updates of 4000" in share.remarks
     assert whole.value == pytest.approx(18000 / whole.remarks["seconds for 9 updates of 2000"])
     assert [found.against.split(":")[0] for found in share.comparisons] == ["ceiling", "Zeiler et al. 2013"]
     assert share.comparisons[1].ratio == pytest.approx(share.value * 86_400 / 1.2e9)
     assert share.remarks["per cent of the time the device was idle"] == pytest.approx(20.0)
     assert share.remarks["seconds for 300 hours at this rate"] == pytest.approx(300 * 360_000 / share.value)
+
+
+def test_what_has_been_measured_is_kept_when_the_rest_cannot_go_on(
+    module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, measure = module("bench"), module("measure")
+
+    def broken_off(setting: object) -> Iterator[object]:
+        yield measure.Result("published_maas_bf16", 4.0, "frames/s", [measure.Comparison("them", 2.0, 2.0)])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "BENCHES", {"published": broken_off})
+    monkeypatch.setattr("sys.argv", ["bench.py", "--device=cpu", "--json", str(tmp_path / "found.json")])
+    with pytest.raises(KeyboardInterrupt):
+        bench.main()
+    assert json.loads((tmp_path / "found.json").read_text())["published_maas_bf16"]["ratio"] == 2.0
 
 
 def test_what_cannot_be_measured_is_told_with_the_reason(
