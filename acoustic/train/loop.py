@@ -124,8 +124,8 @@ class Trainer:
         set_rates(self.optimizer, self.schedule.rate(step), self.config.optim.momentum_at(step))
         num_frames = self.frames_of_update()
         loss, totals = self.update_loss(self.masking(inputs), targets, self.ranks.divisor(len(targets), num_frames))
-        loss.backward()
-        self.ranks.add_gradients(self.weights.leaves)
+        with self.ranks.adding_gradients(self.weights.leaves):
+            loss.backward()
         self.ranks.share_moments(self.classifier.buffers())
         gradient_norm = self.weights.clip(self.config.optim.clip_norm)
         self.guard.update(step, loss, gradient_norm, checksum(self.weights.leaves))

@@ -17,6 +17,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -79,10 +80,41 @@ class Ranks:
         """Whether the gradients of several ranks are added up: not when weights are averaged instead."""
         return self.world_size > 1 and self.average_steps is None
 
-    def add_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Add up the gradients of all ranks, unless weights are averaged instead."""
-        if self.adds_gradients:
-            self.sum(parameter.grad for parameter in parameters if parameter.grad is not None)
+    @contextlib.contextmanager
+    def adding_gradients(self, leaves: Sequence[Tensor]) -> Iterator[None]:
+        """Add up the gradients that a backward pass leaves in some tensors, unless weights are averaged instead.
+
+        Each is on its way to the other ranks while those of the layers before it are computed. They go in the order of
+        the last tensor to the first, as backward passes come by them, and in no other, for all ranks must agree.
+        """
+        if not self.adds_gradients:
+            yield
+            return
+        ahead, ready = list(leaves), set[int]()
+        under_way: list[Any] = []
+
+        def begin(leaf: Tensor) -> None:
+            ready.add(id(leaf))
+            while ahead and id(ahead[-1]) in ready:
+                gradient = ahead.pop().grad
+                assert gradient is not None, "what is ready has one"
+                with _together():
+                    under_way.append(dist.all_reduce(gradient, async_op=True))
+
+        hooks = [leaf.register_post_accumulate_grad_hook(begin) for leaf in leaves]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+        for leaf in reversed(leaves):  # one that is not used has no gradient, and has held up those before it
+            if leaf.grad is not None:
+                begin(leaf)
+            elif ahead and ahead[-1] is leaf:
+                ahead.pop()
+        with _together():
+            for work in under_way:
+                work.wait()
 
     def share_moments(self, moments: Iterable[Tensor]) -> None:
         """Replace the moments of batch normalisation, of each rank's part of the batches, by their means.

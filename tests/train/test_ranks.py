@@ -151,13 +151,13 @@ def in_two_ranks(function: Callable[[Ranks], Any], average_steps: int | None = N
 def test_what_ranks_make_of_each_others_numbers(tmp_path: Path, average_steps: int | None) -> None:
     def talk(ranks: Ranks) -> list[Any]:
         added, mean, count, first, gradient, moment = (torch.tensor([10.0 * i + ranks.rank]) for i in range(6))
-        parameter, unused = torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
-        parameter.grad = gradient
+        unused, parameter = torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
         count = count.long()
         ranks.sum([added])
         ranks.mean([mean, count])
         ranks.copy_first([first])
-        ranks.add_gradients([parameter, unused])
+        with ranks.adding_gradients([parameter, unused]):
+            (gradient * parameter).sum().backward()
         ranks.share_moments([moment])
         with ranks.first_goes_ahead():
             if ranks.is_first:
@@ -165,11 +165,39 @@ def test_what_ranks_make_of_each_others_numbers(tmp_path: Path, average_steps: i
                 (tmp_path / "written").touch()
             found = (tmp_path / "written").exists()
         largest = ranks.largest([float(ranks.rank), -float(ranks.rank)])
-        return [tensor.item() for tensor in (added, mean, count, first, gradient, moment)] + [found, largest]
+        assert parameter.grad is not None and unused.grad is None
+        return [tensor.item() for tensor in (added, mean, count, first, parameter.grad, moment)] + [found, largest]
 
     ours = [1.0, 10.5, 20, 30.0]
     parts = [[40.0, 50.0], [41.0, 51.0]] if average_steps else [[81.0, 50.5]] * 2
     assert in_two_ranks(talk, average_steps) == [[*ours, *part, True, [1.0, 0.0]] for part in parts]
+
+
+def test_gradients_go_in_one_order_in_whatever_they_come() -> None:
+    """And while the backward pass goes on."""
+
+    def talk(ranks: Ranks) -> list[Any]:
+        leaves = [torch.full((size,), 1.0, requires_grad=True) for size in (1, 2, 3, 4)]
+        sent: list[int] = []
+        all_reduce = torch.distributed.all_reduce
+
+        def watched(tensor: torch.Tensor, **options: Any) -> Any:
+            sent.append(len(tensor))
+            return all_reduce(tensor, **options)
+
+        torch.distributed.all_reduce = watched  # type: ignore[assignment]
+        sent_meanwhile = []
+        leaves[0].register_hook(lambda gradient: sent_meanwhile.append(list(sent)))
+        order = [0, 2, 3] if ranks.is_first else [3, 0, 2]  # of the graph; the second has no gradient
+        with ranks.adding_gradients(leaves):
+            for place in order:
+                ((ranks.rank + 1.0) * leaves[place]).sum().backward()
+        return [sent, sent_meanwhile, [leaf.grad.tolist() for leaf in leaves if leaf.grad is not None]]
+
+    first, second = in_two_ranks(talk, None)
+    assert first[0] == second[0] == [4, 3, 1]
+    assert (first[1], second[1]) == ([[]], [[4]])
+    assert first[2] == second[2] == [[3.0], [3.0] * 3, [3.0] * 4]
 
 
 def test_one_process_needs_no_communication() -> None:
