@@ -153,6 +153,7 @@ class Replica:
     def _one_batch(self, step: int) -> tuple[Tensor, int, bool]:
         """Put the gradient of batch `step` into the parameters: as Trainer.update, up to the optimizer."""
         batch_size = self.config.data.batch_size
+        assert batch_size is not None, "TrainConfig fills it in"
         epoch, batch = divmod(step, self.store.num_batches(batch_size))
         inputs, targets = self.store.numbered_batch(batch_size, self.config.seed, epoch, batch)
         seed_draws(Ranks().seed(self.config.seed, step), inputs.device)

@@ -58,7 +58,8 @@ def train_as(config: TrainConfig, trainer_class: type[Trainer] | None = None) ->
                 log.set_up(file=Path(config.exp_dir) / "train.log")
             else:
                 log.set_up(logging.WARNING)
-        train(config, ranks, trainer_class or TRAINERS.get(config.train.strategy))
+        trainer_class = trainer_class or TRAINERS.get(config.train.strategy)
+        train(config, ranks, trainer_class, when_chosen=write_config)
 
 
 def complete(config: TrainConfig) -> None:
@@ -95,6 +96,7 @@ def claim_exp_dir(config: TrainConfig) -> None:
     path = Path(config.exp_dir) / "config.yaml"
     if path.exists() and has_begun(path.parent):
         there = with_defaults(read_yaml(path), type(config)(**config.without_default()).to_dict())
+        take_choices(config, there)
         differing = sorted(different_keys(there, config.to_dict()))
         if differing:
             raise ConfigError(
@@ -105,7 +107,20 @@ def claim_exp_dir(config: TrainConfig) -> None:
     if (path.parent / "final.pt").exists() and not path.exists():
         raise ConfigError(f"{config.exp_dir} holds a network that was not trained there: choose another exp_dir")
     with fsio.sole_owner(config.exp_dir):
-        fsio.write_text(path, to_yaml(config))
+        write_config(config)
+
+
+def write_config(config: TrainConfig) -> None:
+    """Write exp_dir/config.yaml."""
+    fsio.write_text(Path(config.exp_dir) / "config.yaml", to_yaml(config))
+
+
+def take_choices(config: TrainConfig, there: dict[str, Any]) -> None:
+    """Leave batch size and learning rate as the run in exp_dir has them, where the configuration leaves them open."""
+    if config.data.batch_size is None:
+        config.data.batch_size = there["data"]["batch_size"]
+    if config.optim.learning_rate is None:
+        config.optim.learning_rate = there["optim"]["learning_rate"]
 
 
 def has_begun(exp_dir: Path) -> bool:

@@ -20,6 +20,7 @@ from acoustic.asynchronous.dispatch import Dispatcher
 from acoustic.asynchronous.trainer import SimulatedTrainer
 from acoustic.study.claims import ABOVE_ZERO, BELOW_ZERO, SAME_ACCURACY
 from acoustic.train.config import TrainConfig
+from acoustic.train.optim import RATE_FRAMES
 from acoustic.train.run import make_trainer, prepare
 
 ACTIVATIONS = ("relu", "sigmoid")
@@ -152,7 +153,7 @@ def simulate(config: TrainConfig, updates: int, measurements: int) -> Curve:
     pushes = sum(simulation.staleness.values())
     staleness = sum(missed * count for missed, count in simulation.staleness.items()) / max(1, pushes)
     return Curve(
-        config.optim.learning_rate, frames + [num_frames] * missing, seconds + [math.inf] * missing,
+        config.optim.rate_for(RATE_FRAMES), frames + [num_frames] * missing, seconds + [math.inf] * missing,
         accuracies + [0.0] * missing, staleness,
     )  # fmt: skip
 

@@ -35,6 +35,7 @@ from acoustic.study.unsupervised import measure_features
 from acoustic.study.words import Task
 from acoustic.train.config import TrainConfig
 from acoustic.train.metrics import Metrics
+from acoustic.train.optim import RATE_FRAMES
 from acoustic.train.precision import choose_dtype
 from acoustic.train.run import train
 
@@ -139,7 +140,7 @@ def measure(cell: Cell, scale: Scale, config: TrainConfig, decodes: bool) -> Res
         return result
     network = AcousticModel.load(exp_dir, device=config.runtime.device)
     result = with_statistics(with_words(result, cell, network), network, cell.fold.cache_dir / "dev")
-    inputs = torch.randn(config.data.batch_size, network.frontend.input_dim, device=network.device)
+    inputs = torch.randn(config.data.batch_size or RATE_FRAMES, network.frontend.input_dim, device=network.device)
     dtype = choose_dtype(config.runtime.precision, network.device)
     return replace(result, pass_seconds=pass_seconds(network.classifier, inputs, dtype))
 

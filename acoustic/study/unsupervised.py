@@ -17,6 +17,7 @@ from acoustic.data.batches import Store
 from acoustic.kaldi.alignments import read_model
 from acoustic.study.result import Result
 from acoustic.train.config import TrainConfig
+from acoustic.train.optim import RATE_FRAMES
 from acoustic.train.precision import choose_device
 from acoustic.train.pretrain import propagate
 from acoustic.train.pretrain_config import RBM_UNITS
@@ -76,7 +77,7 @@ def linear_accuracy(
     optimizer = torch.optim.SGD(linear.parameters(), lr=learning_rate, momentum=0.9)
     for epoch in range(epochs):
         optimizer.param_groups[0]["lr"] = learning_rate * 0.5**epoch
-        for inputs, targets in train_store.batches(config.data.batch_size, config.seed, epoch):
+        for inputs, targets in train_store.batches(config.data.batch_size or RATE_FRAMES, config.seed, epoch):
             optimizer.zero_grad(set_to_none=True)
             functional.cross_entropy(linear(normalised(inputs)), targets).backward()
             optimizer.step()

@@ -14,7 +14,7 @@ from acoustic.train.asynchronous_config import AsynchronousConfig
 from acoustic.train.average import AverageConfig
 from acoustic.train.guard import GuardConfig
 from acoustic.train.masking import MaskingConfig
-from acoustic.train.optim import OptimConfig
+from acoustic.train.optim import RATE_FRAMES, OptimConfig
 from acoustic.train.pretrain_config import PretrainConfig
 from acoustic.train.ranks import RanksConfig
 from acoustic.train.schedule import ScheduleConfig
@@ -87,7 +87,7 @@ class DevData(AlignedData):
 class DataConfig:
     """The frames cache and the batches."""
 
-    batch_size: int = 256  # frames in an update, of each rank
+    batch_size: int | None = None  # frames in an update, of each rank; null: by device and corpus (batch_size.py)
     eval_batch_size: int = 2048
     cache_dir: str | None = None  # null: exp_dir/cache
     dtype: str = "float16"  # of cached frames: float16 or float32
@@ -103,7 +103,7 @@ class DataConfig:
             raise ValueError(f"data.store={self.store!r}: choose auto, memory or windowed")
         if self.window_shards < 1 or not self.memory_gb >= 0:
             raise ValueError("data.window_shards must be at least 1 and data.memory_gb not negative")
-        if self.batch_size < 1 or self.eval_batch_size < 1 or self.num_jobs < 1:
+        if min(self.eval_batch_size, self.num_jobs) < 1 or (self.batch_size is not None and self.batch_size < 1):
             raise ValueError("data.batch_size, data.eval_batch_size and data.num_jobs must be at least 1")
         if self.length_tolerance < 0 or not 0 <= self.max_skip_fraction <= 1:
             raise ValueError("data.length_tolerance must not be negative, data.max_skip_fraction lie between 0 and 1")
@@ -185,6 +185,8 @@ class TrainConfig:
         if not 0 <= self.seed < 2**31:
             raise ValueError("seed must lie in [0, 2^31)")
         self.pretrain.check_fits(self.model)
+        if self.train.strategy != "synchronous":
+            self.data.batch_size = self.data.batch_size or RATE_FRAMES  # of every replica, wherever it computes
         if self.optim.name == "hessian_free" and self.init_from is None:  # whose network is as in evaluation
             if self.model.norm == "batch":
                 raise ValueError("optim.name=hessian_free keeps model.norm=batch at its first moments: take norm=layer")

@@ -18,6 +18,7 @@ from acoustic.data.batches import Store
 from acoustic.errors import PreemptedError, TrainingError
 from acoustic.nn.classifier import SenoneClassifier
 from acoustic.train.average import make_average
+from acoustic.train.batch_size import with_batches_chosen
 from acoustic.train.checkpoint import Checkpoints
 from acoustic.train.compiled import Trial, UpdateLoss
 from acoustic.train.config import TrainConfig
@@ -62,20 +63,19 @@ class Trainer:
         dtype: torch.dtype,
         ranks: Ranks | None = None,
     ) -> None:
-        self.config, self.device, self.dtype, self.ranks = config, device, dtype, ranks or Ranks()
-        self.classifier, self.train_store, self.dev_store = classifier, train_store, dev_store
-        self.set_batch_size(config.data.batch_size * self.ranks.world_size)
+        self.device, self.dtype, self.ranks = device, dtype, ranks or Ranks()
+        config, batch_size = with_batches_chosen(config, device, train_store.num_frames, self.ranks)
+        self.config, self.classifier, self.train_store, self.dev_store = config, classifier, train_store, dev_store
+        self.set_batch_size(batch_size * self.ranks.world_size)
         hidden_weights = [affine.weight for affine in classifier.hidden_affines]
         self.optimizer = make_optimizer(config.optim, classifier.parameters(), hidden_weights)
         self.weights = make_weights(classifier, self.optimizer, dtype, self.ranks.adds_gradients)
         self.average = make_average(config.average, classifier)
         self.masking = InputMasking(config.masking, train_store.frontend)
         self.update_loss = UpdateLoss(self.batch_loss, config.compile_setting, device, self.ranks)
-        self.position = Position()
+        self.position, self.interrupt = Position(), Interrupt()
         self.totals = torch.zeros(2, dtype=torch.float64, device=device)  # loss sum, correct frames
-        self.guard = NonFinite(device)
-        self.rising = RisingLoss(config.guard)
-        self.interrupt = Interrupt()
+        self.guard, self.rising = NonFinite(device), RisingLoss(config.guard)
         self.exp_dir, num_kept = Path(config.exp_dir), config.runtime.keep_checkpoints
         self.checkpoints = Checkpoints(self.exp_dir / "checkpoints", num_kept, self.ranks.is_first)
         self.observer = Observer(config, dev_store, self.ranks)
@@ -85,7 +85,8 @@ class Trainer:
         """Set the frames of an update, over all ranks, and what depends on them."""
         self.batch_size = batch_size
         self.steps_per_epoch = self.train_store.num_batches(batch_size)
-        self.schedule = make_schedule(self.config.schedule, self.config.optim.learning_rate, self.steps_per_epoch)
+        rate = self.config.optim.rate_for(batch_size)
+        self.schedule = make_schedule(self.config.schedule, rate, self.steps_per_epoch)
 
     # -- the loop -------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,11 @@ from torch import Tensor, nn
 from acoustic.train.adagrad import Adagrad
 from acoustic.train.hessian_free import HessianFree
 
+# Learning rates where none is given, for updates of so many frames.
+RATE_FRAMES = 256
+RATES = {"sgd": 0.02, "adagrad": 0.005, "adam": 0.001, "adamw": 0.001, "hessian_free": 0.02}
+MOST_FRAMES = 4096  # beyond which they grow no more: rates for larger updates have not been tried
+
 
 @dataclass(kw_only=True)
 class OptimConfig:
@@ -23,7 +28,7 @@ class OptimConfig:
     """
 
     name: str = "sgd"  # sgd, adagrad, adam, adamw, hessian_free
-    learning_rate: float = 0.02
+    learning_rate: float | None = None  # null: by the optimizer and the frames of an update (rate_for)
     momentum: float = 0.9
     nesterov: bool = True
     initial_momentum: float | None = None  # used for the first `momentum_steps` updates; null: momentum from the start
@@ -51,7 +56,7 @@ class OptimConfig:
             raise ValueError("optim.damping must be positive and optim.max_cg_iterations at least 1")
         if not 0 <= self.cg_decay <= 1 or not 0 < self.curvature_fraction <= 1:
             raise ValueError("optim.cg_decay must lie in [0, 1] and optim.curvature_fraction in (0, 1]")
-        if self.learning_rate <= 0:
+        if self.learning_rate is not None and self.learning_rate <= 0:
             raise ValueError("optim.learning_rate must be positive")
         if not 0 <= self.momentum < 1 or not 0 <= (self.initial_momentum or 0) < 1:
             raise ValueError("optim.momentum and optim.initial_momentum must lie in [0, 1)")
@@ -69,6 +74,17 @@ class OptimConfig:
             raise ValueError("optim.weight_decay, clip_norm and max_norm mean nothing to hessian_free: leave them out")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError("optim.label_smoothing must lie in [0, 1)")
+
+    def rate_for(self, num_frames: int) -> float:
+        """The learning rate for updates of so many frames: `learning_rate`, or where that is null by what is usual.
+
+        It grows with the root of the number of frames, which keeps the variance of an update (Krizhevsky 2014, arXiv
+        1404.5997, section 5). In proportion to it, rectifiers diverged within ten updates from 2048 frames on: that
+        needs a warm-up (Goyal et al. 2017, arXiv 1706.02677).
+        """
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return RATES[self.name] * math.sqrt(min(max(num_frames, RATE_FRAMES), MOST_FRAMES) / RATE_FRAMES)
 
     def momentum_at(self, step: int) -> float:
         """Momentum of update `step` (from 0).
@@ -133,7 +149,7 @@ def _make_unbound(config: OptimConfig, parameters: Iterable[nn.Parameter]) -> to
         # With the momentum that there will be, for it may begin at zero; `set_rates` sets that of each update.
         optimizer: torch.optim.Optimizer = torch.optim.SGD(
             parameters,
-            lr=config.learning_rate,
+            lr=config.rate_for(RATE_FRAMES),
             momentum=config.momentum,
             nesterov=config.nesterov and config.momentum > 0,
             weight_decay=config.weight_decay,
@@ -147,10 +163,12 @@ def _make_unbound(config: OptimConfig, parameters: Iterable[nn.Parameter]) -> to
     if config.name == "hessian_free":
         return HessianFree(parameters, config.damping, config.max_cg_iterations, config.cg_decay)
     if config.name == "adagrad":
-        return Adagrad(parameters, config.learning_rate, config.adagrad_epsilon, config.weight_decay)
+        return Adagrad(parameters, config.rate_for(RATE_FRAMES), config.adagrad_epsilon, config.weight_decay)
     beta1, beta2 = config.betas or (0.9, 0.999)
     kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
-    return kind(parameters, lr=config.learning_rate, betas=(beta1, beta2), weight_decay=config.weight_decay, fused=True)
+    return kind(
+        parameters, lr=config.rate_for(RATE_FRAMES), betas=(beta1, beta2), weight_decay=config.weight_decay, fused=True
+    )
 
 
 def set_rates(optimizer: torch.optim.Optimizer, learning_rate: float, momentum: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,13 +123,19 @@ def check_same_model(train: FramesCache, dev: FramesCache, dev_sources: Sequence
         )
 
 
-def train(config: TrainConfig, ranks: Ranks | None = None, trainer_class: type[Trainer] | None = None) -> None:
+def train(
+    config: TrainConfig,
+    ranks: Ranks | None = None,
+    trainer_class: type[Trainer] | None = None,
+    when_chosen: Callable[[TrainConfig], None] = lambda config: None,
+) -> None:
     """Run a training, or go on with an interrupted one, and write `final.pt`.
 
     Args:
         config: the whole configuration.
         ranks: the processes that train together; rank 0 writes.
         trainer_class: the loop, by default the synchronous one that the optimizer needs.
+        when_chosen: is told, in rank 0 before training begins, the configuration with what it left open.
 
     Raises:
         CheckpointError: a damaged `final.pt` without checkpoints.
@@ -154,11 +160,13 @@ def train(config: TrainConfig, ranks: Ranks | None = None, trainer_class: type[T
         with ranks.first_goes_ahead():
             prepared = prepare(config)
         trainer = make_trainer(config, prepared, device, dtype, ranks, trainer_class)
+        if ranks.is_first:
+            when_chosen(trainer.config)
         trainer.run()
         if not ranks.is_first:
             return
         with fsio.atomic_write(final) as file:
-            file.write(make_bundle(config, prepared, trainer.classifier).to_bytes())
+            file.write(make_bundle(trainer.config, prepared, trainer.classifier).to_bytes())
         trainer.observer.close()
     logger.info("wrote %s", final)
 

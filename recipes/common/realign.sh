@@ -118,8 +118,8 @@ train_round() {
 # go_on_from NETWORK: let training begin with this network, whose front end is taken, at a part of the first one's rate.
 go_on_from() {
   local rate override name further kept=()
-  rate=$(further_learning_rate)
-  further=("optim.learning_rate=$rate" "${further_options[@]}")
+  rate=$(setting_of_network optim learning_rate | awk -v part="$further_rate" '{ printf "%g", part * $1 }')
+  further=("optim.learning_rate=$rate" "data.batch_size=$(setting_of_network data batch_size)" "${further_options[@]}")
   network_options+=("init_from='$1'" "${further[@]}")
   for override in "${overrides[@]}"; do
     name=${override%%=*}
@@ -132,13 +132,13 @@ go_on_from() {
   overrides=("${kept[@]}")
 }
 
-# further_learning_rate: print the learning rate of training that goes on.
-further_learning_rate() {
-  awk -v part="$further_rate" '
-    /^[^ ]/ { section = $1 }
-    section == "optim:" && $1 == "learning_rate:" { printf "%g\n", part * $2; found = 1 }
+# setting_of_network SECTION NAME: print an option that the network before was trained with.
+setting_of_network() {
+  awk -v section="$1:" -v name="$2:" '
+    /^[^ ]/ { current = $1 }
+    current == section && $1 == name { print $2; found = 1 }
     END { exit !found }
-  ' "$exp/dnn/config.yaml" || die "$exp/dnn/config.yaml tells no learning rate"
+  ' "$exp/dnn/config.yaml" || die "$exp/dnn/config.yaml tells no $1.$2"
 }
 
 # choose_round: write $exp/realignment, a line `folder dev-%WER test-%WER` for each network, and make $exp/best a link to

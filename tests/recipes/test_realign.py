@@ -24,6 +24,8 @@ optim:
   learning_rate: 0.2
 schedule:
   max_epochs: 7
+data:
+  batch_size: 1024
 """
 
 
@@ -41,14 +43,14 @@ def options_of_round(exp: Path, settings: str) -> list[str]:
 
 def test_training_goes_on_with_the_front_end_of_the_network_that_aligned(tmp_path: Path) -> None:
     options = options_of_round(tmp_path, "further_options=(schedule.max_epochs=2)")
-    further = ["optim.learning_rate=0.2", "schedule.max_epochs=2"]
+    further = ["optim.learning_rate=0.2", "data.batch_size=1024", "schedule.max_epochs=2"]
     assert options == ["6", "model.hidden_dim=8", f"init_from='{tmp_path}/dnn'", *further, "seed=2"]
 
 
 def test_training_goes_on_at_a_part_of_the_rate_whatever_the_user_said_of_the_first_training(tmp_path: Path) -> None:
-    users = "optim.learning_rate=0.2 ++schedule.max_epochs=7 pretrain=rbm init_from=other optim.momentum=0.5"
+    users = "optim.learning_rate=0.2 data.batch_size=64 ++schedule.max_epochs=7 init_from=other optim.momentum=0.5"
     settings = f"further_options=(schedule.max_epochs=2) further_rate=0.3 overrides=({users})"
-    further = ["optim.learning_rate=0.06", "schedule.max_epochs=2"]
+    further = ["optim.learning_rate=0.06", "data.batch_size=1024", "schedule.max_epochs=2"]
     assert options_of_round(tmp_path, settings)[2:] == [f"init_from='{tmp_path}/dnn'", *further, "optim.momentum=0.5"]
 
 
