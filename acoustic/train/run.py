@@ -154,6 +154,7 @@ def train(config: TrainConfig, ranks: Ranks | None = None, trainer_class: type[T
         with ranks.first_goes_ahead():
             prepared = prepare(config)
         trainer = make_trainer(config, prepared, device, dtype, ranks, trainer_class)
+        ranks.meet(patiently=True)  # one may have read its frames in seconds, another in hours
         trainer.run()
         if not ranks.is_first:
             return
