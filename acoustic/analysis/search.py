@@ -9,8 +9,7 @@ from torch import Tensor
 
 from acoustic.decode.decoder import Decoder, DecoderOptions, NoPathError, Result
 from acoustic.decode.forward import AcousticModel
-from acoustic.decode.graph import read_graph
-from acoustic.errors import DataError
+from acoustic.decode.graph import read_graph, read_words
 from acoustic.kaldi.symbols import SymbolTable
 from acoustic.kaldi.transitions import TransitionModel
 
@@ -30,16 +29,8 @@ class Recogniser:
             return error
 
     def words(self, result: Result) -> list[str]:
-        """The words of a path.
-
-        Raises:
-            DataError: words.txt lacks one.
-        """
-        try:
-            return [self.symbols.symbol_of[word] for word in result.words]
-        except KeyError as error:
-            remedy = "use the words.txt of the graph directory"
-            raise DataError(f"words.txt has no word with the id {error.args[0]}", remedy=remedy) from error
+        """The words of a path."""
+        return [self.symbols.symbol_of[word] for word in result.words]
 
 
 def make_recognisers(
@@ -48,10 +39,11 @@ def make_recognisers(
     """A recogniser for each of some decoder options, over HCLG.fst and words.txt of one directory.
 
     Raises:
-        DataError: either is missing or damaged, or the graph was made for another model.
+        DataError: either is missing or damaged, words.txt lacks a word, or the graph was made for another model.
     """
-    graph = read_graph(Path(graph_dir) / "HCLG.fst", model)
-    symbols = SymbolTable.read(Path(graph_dir) / "words.txt")
+    path = Path(graph_dir) / "HCLG.fst"
+    graph = read_graph(path, model)
+    symbols = read_words(path.with_name("words.txt"), graph, path)
     made: dict[DecoderOptions, Recogniser] = {}
     for options in all_options:
         if options not in made:

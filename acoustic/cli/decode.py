@@ -6,16 +6,13 @@ import argparse
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
 
 from acoustic.cli.options import add_dataclass_options, dataclass_from_args, parse_share
 from acoustic.decode.decoder import Decoder, DecoderOptions, NoPathError, decode_utterances
-from acoustic.decode.graph import read_graph
+from acoustic.decode.graph import read_graph, read_words
 from acoustic.decode.jobs import num_cores
 from acoustic.decode.provenance import check_same_model, fingerprints_of, note_of_table, remove_notes, write_notes
 from acoustic.decode.tune import read_tuned
-from acoustic.errors import DataError
-from acoustic.kaldi.symbols import SymbolTable
 from acoustic.kaldi.tables import TableWriter, read_table
 from acoustic.kaldi.transitions import TransitionModel
 from acoustic.log import Tally, get_logger, progress, real_time_factor
@@ -55,13 +52,15 @@ def run(args: argparse.Namespace) -> None:
         options = apply_tuned(options, args.tuned)
     made_with = check_models(args.model, args.loglikes_rspecifier)
     model = TransitionModel.read(args.model)
-    decoder = Decoder(model, read_graph(args.graph, model, made_with), options)
-    words_of = word_lookup(args.word_symbol_table) if args.word_symbol_table else None
+    graph = read_graph(args.graph, model, made_with)
+    words = read_words(args.word_symbol_table, graph, args.graph).symbol_of if args.word_symbol_table else None
+    decoder = Decoder(model, graph, options)
+    del graph  # the decoder has its own copy, and large ones take gigabytes
     tally, start = Tally(), time.monotonic()
     num_partial = num_frames = 0
     likelihood = 0.0
     with contextlib.ExitStack() as stack:
-        kind = "tokens" if words_of else "int_vector"
+        kind = "int_vector" if words is None else "tokens"
         for wspecifier in filter(None, (args.words_wspecifier, args.ali_wspecifier)):
             remove_notes(wspecifier)
         words_writer = stack.enter_context(TableWriter(args.words_wspecifier, kind))
@@ -74,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
             if isinstance(result, NoPathError):
                 tally.skip(result.reason, utt, result.problem)
                 continue
-            words_writer.write(utt, words_of(result.words) if words_of else result.words)
+            words_writer.write(utt, result.words if words is None else [words[word_id] for word_id in result.words])
             if ali_writer:
                 ali_writer.write(utt, result.transition_ids)
             tally.done()
@@ -112,17 +111,3 @@ def apply_tuned(options: DecoderOptions, path: str) -> DecoderOptions:
     if tuned.prior_scale != 1.0:
         logger.info("%s was tuned for loglikes made with --prior-scale=%g", path, tuned.prior_scale)
     return dataclasses.replace(options, acoustic_scale=tuned.acoustic_scale, insertion_penalty=tuned.insertion_penalty)
-
-
-def word_lookup(path: str) -> Callable[[list[int]], list[str]]:
-    """A function from word ids to words, by a words.txt."""
-    symbol_of = SymbolTable.read(path).symbol_of
-
-    def lookup(word_ids: list[int]) -> list[str]:
-        try:
-            return [symbol_of[word_id] for word_id in word_ids]
-        except KeyError as error:
-            remedy = "use the words.txt of the graph directory"
-            raise DataError(f"has no word with the id {error.args[0]}", path=path, remedy=remedy) from error
-
-    return lookup

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from acoustic.cli.decode import check_models
 from acoustic.cli.options import add_dataclass_options, dataclass_from_args
 from acoustic.decode.decoder import SearchOptions
-from acoustic.decode.graph import read_graph
+from acoustic.decode.graph import read_graph, read_words
 from acoustic.decode.jobs import num_cores
 from acoustic.decode.tune import Grid, Trial, tune
 from acoustic.decode.wer import read_transcripts
@@ -20,7 +20,6 @@ from acoustic.errors import ConfigError
 from acoustic.fsio import check_writable
 from acoustic.kaldi.matrix import read_vector
 from acoustic.kaldi.stream import open_reader
-from acoustic.kaldi.symbols import SymbolTable
 from acoustic.kaldi.tables import read_table
 from acoustic.kaldi.transitions import TransitionModel
 from acoustic.log import get_logger, progress
@@ -68,12 +67,13 @@ def run(args: argparse.Namespace) -> None:
     check_writable(args.out_json)
     made_with = check_models(args.model, args.loglikes_rspecifier)
     model = TransitionModel.read(args.model)
+    graph = read_graph(args.graph, model, made_with)
     result = tune(
         model,
-        read_graph(args.graph, model, made_with),
+        graph,
         progress(read_table(args.loglikes_rspecifier, "matrix"), "tune"),
         read_transcripts(args.ref),
-        SymbolTable.read(args.word_symbol_table or Path(args.graph).parent / "words.txt").id_of,
+        read_words(args.word_symbol_table or Path(args.graph).parent / "words.txt", graph, args.graph).id_of,
         grid,
         dataclass_from_args(SearchOptions, args),
         read_log_priors(args.class_frame_counts) if args.class_frame_counts else None,

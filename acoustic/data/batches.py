@@ -14,9 +14,8 @@ from torch import Tensor
 
 from acoustic.data.cache import FramesCache
 from acoustic.data.order import FrameOrder, Order, SequentialOrder
-from acoustic.data.pool import MAX_EDGE_DISTANCE, FramePool
+from acoustic.data.pool import FramePool
 from acoustic.data.prefetch import prefetch
-from acoustic.errors import ConfigError
 from acoustic.features.frontend import Frontend
 
 # Frames assembled at once. A block of several batches shares the cost of starting each operation; on a GPU that is what
@@ -55,8 +54,6 @@ class Store(abc.ABC):
         self.cache, self.device, self.dtype = cache, torch.device(device), dtype
         self.frontend = frontend.to(self.device)
         self.num_frames, self.num_pdfs = cache.num_frames, cache.num_pdfs
-        if int(frontend.offsets.abs().max()) > MAX_EDGE_DISTANCE:
-            raise ConfigError(f"splicing and deltas reach over more than {MAX_EDGE_DISTANCE} frames")
 
     @abc.abstractmethod
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,6 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -33,12 +32,10 @@ from acoustic.data.join import (
     speaker_statistics,
 )
 from acoustic.data.shards import Label, ShardJob, ShardResult, build_shard, pdf_dtype
+from acoustic.data.stamps import archive_stamps, file_stamps
 from acoustic.errors import ConfigError, DataError
-from acoustic.features.fmllr import transform_files
 from acoustic.features.frontend import Frontend
-from acoustic.kaldi.alignments import alignment_rspecifiers
 from acoustic.kaldi.datadir import DataDir
-from acoustic.kaldi.specifiers import parse_rspecifier
 from acoustic.workers import exit_with_parent
 
 logger = log.get_logger(__name__)
@@ -99,17 +96,25 @@ def ensure_cache(
     """
     directory, options = Path(directory), options or CacheOptions()
     only = None if utterances is None else frozenset(utterances)
-    key = cache_key(sources, frontend, options, only)
+    keys = cache_keys(sources, frontend, options, only)
     with contextlib.suppress(DataError):
-        if CacheMeta.read(directory).key == key:
+        if _is_made_of(sources, CacheMeta.read(directory), keys, directory):
             return FramesCache.open(directory)
     with fsio.in_turn(directory.parent):
-        cache = _reusable(directory, key)
+        cache = _reusable(directory, sources, keys)
         return build_cache(directory, sources, frontend, options, only, num_jobs) if cache is None else cache
 
 
-def _reusable(directory: Path, key: str) -> FramesCache | None:
-    """The cache that is there, if it is whole and has this key; else the log says what is the matter with it.
+def _is_made_of(sources: Sequence[Source], meta: CacheMeta, keys: tuple[str, str], directory: Path) -> bool:
+    """Whether a cache has the key; or the older one, and no archive has changed since it was built."""
+    if meta.key != keys[1]:
+        return meta.key == keys[0]
+    built = (directory / "meta.json").stat().st_mtime_ns
+    return all(time <= built for source in sources for *_, time in archive_stamps(source))
+
+
+def _reusable(directory: Path, sources: Sequence[Source], keys: tuple[str, str]) -> FramesCache | None:
+    """The cache that is there, if it is whole and made of this; else the log says what is the matter with it.
 
     Raises:
         ConfigError: `directory` holds something else than a cache.
@@ -119,7 +124,8 @@ def _reusable(directory: Path, key: str) -> FramesCache | None:
     if any(directory.iterdir()) and not (directory / "meta.json").exists():
         raise ConfigError(f"{directory} is no frames cache and not empty: choose another data.cache_dir")
     try:
-        if (cache := FramesCache.open(directory)).meta.key == key:
+        cache = FramesCache.open(directory)
+        if _is_made_of(sources, cache.meta, keys, directory):
             return cache
         logger.info("%s was made of other input: building it again", directory)
     except DataError as error:
@@ -138,7 +144,7 @@ def build_cache(
     """Build a cache; arguments and errors as of `ensure_cache`. What is at `directory` is replaced when all is done."""
     directory = Path(directory)
     frontend.check_ready()
-    key = cache_key(sources, frontend, options, utterances)
+    key, _ = cache_keys(sources, frontend, options, utterances)
     tally = log.Tally()
     frontend_state = {name: tensor.cpu().numpy() for name, tensor in frontend.state_dict().items()}
     data_dirs = [DataDir.read(source.data_dir) for source in sources]
@@ -171,18 +177,24 @@ def build_cache(
     return FramesCache.open(directory)
 
 
-def cache_key(
+def cache_keys(
     sources: Sequence[Source], frontend: Frontend, options: CacheOptions, utterances: frozenset[str] | None
-) -> str:
-    """Hash of everything that decides a cache's content; files count by their path, size and time of change."""
+) -> tuple[str, str]:
+    """Hash of everything that decides a cache's content; files count by their path, size and time of change.
+
+    Returns:
+        The key, and the one of caches that were built before the archives that scp files name counted.
+    """
     parts = {
         "version": VERSION,
-        "sources": [[*dataclasses.astuple(source), *_file_stamps(source)] for source in sources],
+        "sources": [[*dataclasses.astuple(source), *file_stamps(source)] for source in sources],
         "frontend": frontend_fingerprint(frontend),
         "options": dataclasses.asdict(options),
         "utterances": None if utterances is None else sorted(utterances),
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    older = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    archives = [archive_stamps(source) for source in sources]
+    return hashlib.sha256(json.dumps([older, archives]).encode()).hexdigest(), older
 
 
 def frontend_fingerprint(frontend: Frontend) -> str:
@@ -194,21 +206,6 @@ def frontend_fingerprint(frontend: Frontend) -> str:
         if value is not None:
             digest.update(name.encode() + value.cpu().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _file_stamps(source: Source) -> list[list[Any]]:
-    """Path, size and time of change of the files that a source consists of."""
-    data_dir, ali_dir = Path(source.data_dir), Path(source.ali_dir)
-    paths = [data_dir / name for name in ("feats.scp", "cmvn.scp", "utt2spk")]
-    paths += [ali_dir / name for name in ("final.mdl", "tree")]
-    paths += [Path(rspecifier.split(":", 1)[1]) for rspecifier in alignment_rspecifiers(ali_dir)]
-    if source.fmllr is not None and Path(source.fmllr).is_dir():
-        paths += transform_files(source.fmllr)
-    elif source.fmllr is not None and not source.fmllr.endswith("|"):
-        with contextlib.suppress(ConfigError):  # whoever opens it tells what is the matter with it
-            paths.append(Path(parse_rspecifier(source.fmllr).rxfilename))
-    stats = [(path, path.stat()) for path in paths if path.exists()]
-    return [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
 
 
 def _spool_labels(

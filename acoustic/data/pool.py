@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from acoustic.data.cache import FramesCache
+from acoustic.features.config import MAX_REACH
 from acoustic.features.frontend import Frontend
-
-MAX_EDGE_DISTANCE = 255
 
 
 class FramePool:
@@ -65,4 +64,4 @@ def edge_distances(lengths: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.
     starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
     left = np.arange(len(starts)) - starts
     right = np.repeat(lengths, lengths) - 1 - left
-    return np.minimum(left, MAX_EDGE_DISTANCE).astype(np.uint8), np.minimum(right, MAX_EDGE_DISTANCE).astype(np.uint8)
+    return np.minimum(left, MAX_REACH).astype(np.uint8), np.minimum(right, MAX_REACH).astype(np.uint8)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import kaldifst
+import numpy as np
 
 from acoustic.decode.graph_arrays import from_kaldifst, to_vector
 from acoustic.decode.graph_epsilons import remove_epsilons_locally
@@ -18,6 +19,7 @@ from acoustic.decode.lang_match import check_same_phones
 from acoustic.errors import DataError
 from acoustic.fsio import atomic_dir, read_json, write_json
 from acoustic.kaldi.fst import FstArrays, read_fst
+from acoustic.kaldi.symbols import SymbolTable
 from acoustic.kaldi.transitions import TransitionModel
 from acoustic.kaldi.tree import DecisionTree
 from acoustic.log import get_logger
@@ -246,3 +248,36 @@ def read_graph(path: str | Path, model: TransitionModel, fingerprints: Mapping[s
             problem = f"says {num_pdfs} pdfs, the model has {model.num_pdfs}"
             raise DataError(problem, path=num_pdfs_file, remedy=MAKE_GRAPH)
     return graph
+
+
+def read_words(path: str | Path, graph: FstArrays, graph_path: str | Path) -> SymbolTable:
+    """Read the words that a graph's output ids stand for.
+
+    Where the words.txt beside the graph has other words for them, a warning says so.
+
+    Args:
+        path: words.txt, or another table for the same ids.
+        graph: whose words are looked for.
+        graph_path: the file that it was read from.
+
+    Raises:
+        DataError: the table is damaged, or lacks a word of the graph.
+    """
+    words = SymbolTable.read(path)
+    remedy = "use the words.txt of the graph directory"
+    highest = int(graph.arcs["olabel"].max(initial=0))
+    if highest > max(words.symbol_of, default=0):
+        raise DataError(f"has no word with the id {highest}, which {graph_path} has", path=path, remedy=remedy)
+    is_used = np.zeros(highest + 1, dtype=np.bool_)  # found in time that grows with the arcs, which sorting would not
+    is_used[graph.arcs["olabel"]] = True
+    used = np.flatnonzero(is_used[1:]) + 1
+    if missing := [id_ for id_ in used.tolist() if id_ not in words.symbol_of]:
+        raise DataError(f"has no word with the id {missing[0]}, which {graph_path} has", path=path, remedy=remedy)
+    beside = Path(graph_path).parent / "words.txt"
+    if beside.is_file() and beside.resolve() != Path(path).resolve():
+        own = SymbolTable.read(beside).symbol_of
+        other = [id_ for id_ in used.tolist() if own.get(id_) not in (None, words.symbol_of[id_])]
+        if other:
+            told = "%s is not the table of the graph: %d of its words are others in %s (id %d: %s, there %s)"
+            logger.warning(told, path, len(other), beside, other[0], words.symbol_of[other[0]], own[other[0]])
+    return words

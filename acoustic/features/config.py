@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 CMVN_KINDS = ("none", "global", "speaker", "utterance", "sliding")
 FMLLR_KINDS = ("none", "speaker", "utterance")
+# How many frames before and after a frame may count for it: 255 is what one byte a frame holds of the distance to its
+# utterance's edge (data/pool.py), 2.5 seconds where a second has 100 frames.
+MAX_REACH = 255
 
 
 @dataclass

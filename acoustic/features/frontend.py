@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from acoustic.errors import ConfigError, DataError
 from acoustic.features.cmvn import apply_cmvn, cmvn_stats, sliding_cmvn
-from acoustic.features.config import FrontendConfig
+from acoustic.features.config import MAX_REACH, FrontendConfig
 from acoustic.features.deltas import add_deltas, delta_filters
 from acoustic.features.splice import splice
 from acoustic.features.transforms import apply_transform, split_transform
@@ -50,11 +50,18 @@ class Frontend(nn.Module):
     scale: Tensor | None
 
     def __init__(self, config: FrontendConfig, feat_dim: int) -> None:
-        """Lay out the stages for features of `feat_dim` values a frame."""
+        """Lay out the stages for features of `feat_dim` values a frame.
+
+        Raises:
+            ValueError: no values, or splicing and deltas reach over more than `MAX_REACH` frames.
+        """
         super().__init__()
         if feat_dim < 1:
             raise ValueError(f"feat_dim must be at least 1, it is {feat_dim}")
         self.config, self.feat_dim = config, feat_dim
+        self.reach = config.delta_order * config.delta_window
+        _check_reach("transform_", config.transform_delta_order * config.transform_delta_window, config)
+        _check_reach("", self.reach, config)
         self.transform_input_dim = (
             feat_dim
             * (config.transform_delta_order + 1)
@@ -65,7 +72,6 @@ class Frontend(nn.Module):
         self.spliced_dim = self.base_dim * (config.delta_order + 1) * self.num_spliced
         self.input_dim = config.lda_dim or self.spliced_dim
 
-        self.reach = config.delta_order * config.delta_window
         offsets = torch.arange(-config.splice_left - self.reach, config.splice_right + self.reach + 1)
         self.register_buffer("offsets", offsets, persistent=False)
         self.register_buffer("slots", torch.arange(-config.splice_left, config.splice_right + 1), persistent=False)
@@ -266,6 +272,14 @@ class Frontend(nn.Module):
         """Network input of all frames of one utterance: base frames [T, base_dim] to [T, input_dim]."""
         index = torch.arange(len(base), device=base.device)
         return self.window(base, index, index, len(base) - 1 - index, dtype)
+
+
+def _check_reach(stage: str, of_deltas: int, config: FrontendConfig) -> None:
+    """ValueError when the splicing of a stage, with its deltas, takes more neighbours than anybody has use for."""
+    for name in (f"{stage}splice_left", f"{stage}splice_right"):
+        if getattr(config, name) + of_deltas > MAX_REACH:
+            sizes = f"{name}={getattr(config, name)} and {of_deltas} frames of {stage}delta_order and its window"
+            raise ValueError(f"{sizes} reach over more than {MAX_REACH} frames")
 
 
 def _clamped(offsets: Tensor, left: Tensor, right: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 
 from acoustic import log
 from acoustic.data.cache import FramesCache
-from acoustic.errors import DataError
+from acoustic.errors import ConfigError, DataError
 from acoustic.kaldi.alignments import read_alignments, read_model, split_to_phones, to_pdfs
 from acoustic.kaldi.tree import DecisionTree
 from acoustic.log import Tally
@@ -33,6 +33,7 @@ def make_criterion(config: SequenceConfig, train: FramesCache, dev: FramesCache,
         device: where the run computes.
 
     Raises:
+        ConfigError: silence phones that the model does not have.
         DataError: lattices or alignments are missing or damaged.
     """
     if isinstance(config.criterion, LatticeCriterionConfig):
@@ -44,6 +45,14 @@ def make_criterion(config: SequenceConfig, train: FramesCache, dev: FramesCache,
 
 def lattice_criterion(config: SequenceConfig, criterion: LatticeCriterionConfig, utts: set[str]) -> LatticeCriterion:
     """A criterion over the lattices of `utts`."""
+    model = read_model(Path(config.train.ali_dir[0]))
+    phones = model.topology.phones
+    if unknown := sorted(set(criterion.silence_phones).difference(phones)):
+        raise ConfigError(
+            f"criterion.silence_phones: final.mdl in {config.train.ali_dir[0]} has no phone "
+            f"{', '.join(map(str, unknown))} (it has {phones[0]} to {phones[-1]}); "
+            "give those of phones/silence.csl in the lang directory"
+        )
     if criterion.name in ("mpe", "smbr") and not criterion.silence_phones:
         logger.warning("no criterion.silence_phones are given: silence counts as any other phone")
     ali_dirs = dict.fromkeys([*config.train.ali_dir, *config.dev.ali_dir])
@@ -60,7 +69,7 @@ def lattice_criterion(config: SequenceConfig, criterion: LatticeCriterionConfig,
     num_frames = sum(lattice.num_frames for lattice in usable)
     num_arcs = sum(int((lattice.transition_id > 0).sum()) for lattice in usable)
     logger.info("%d lattices, %.1f arcs per frame", len(usable), num_arcs / max(1, num_frames))
-    return LatticeCriterion(criterion, read_model(Path(config.train.ali_dir[0])), alignments, lattices)
+    return LatticeCriterion(criterion, model, alignments, lattices)
 
 
 def make_lattice_free(

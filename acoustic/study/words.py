@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from acoustic.decode.decoder import Decoder, DecoderOptions, NoPathError, SearchOptions
 from acoustic.decode.forward import AcousticModel, by_frames
-from acoustic.decode.graph import read_graph
+from acoustic.decode.graph import read_graph, read_words
 from acoustic.decode.tune import Grid, Trial, tune
 from acoustic.decode.wer import Scores, score
 from acoustic.features.base_frames import base_frames, speaker_stats
 from acoustic.kaldi.datadir import DataDir
-from acoustic.kaldi.symbols import SymbolTable
 from acoustic.kaldi.transitions import TransitionModel
 from acoustic.log import Tally
 
@@ -36,8 +35,9 @@ class Task:
 
     def __init__(self, ali_dir: str | Path, graph_dir: str | Path, grid: Grid = GRID) -> None:
         self.grid, self.model = grid, TransitionModel.read(str(Path(ali_dir) / "final.mdl"))
-        self.graph = read_graph(Path(graph_dir) / "HCLG.fst", self.model)
-        self.symbols = SymbolTable.read(Path(graph_dir) / "words.txt")
+        graph_path = Path(graph_dir) / "HCLG.fst"
+        self.graph = read_graph(graph_path, self.model)
+        self.symbols = read_words(graph_path.with_name("words.txt"), self.graph, graph_path)
 
     def tune(self, network: AcousticModel, data_dir: str | Path) -> Trial:
         """The scales and penalties that make the fewest word errors on a data directory, with those errors."""

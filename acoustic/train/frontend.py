@@ -93,7 +93,12 @@ def make_frontend(features: FeaturesConfig, sources: Sequence[Source]) -> Fronte
         ConfigError, DataError: as `plan_frontend`, or a matrix that does not fit the features.
     """
     plan = plan_frontend(features)
-    frontend = Frontend.from_config(plan.config, feat_dim(sources))
+    dim = feat_dim(sources)
+    spliced_dim = Frontend.from_config(dataclasses.replace(plan.config, lda_dim=0), dim).spliced_dim
+    if plan.lda is None and plan.config.lda_dim > spliced_dim:
+        problem = f"features.lda_dim={plan.config.lda_dim}: LDA cannot give more than the {spliced_dim} spliced values"
+        raise ConfigError(f"{problem} of a frame")
+    frontend = Frontend.from_config(plan.config, dim)
     if plan.transform is not None:
         frontend.set_transform(plan.transform)
     if plan.lda is not None:

@@ -27,8 +27,12 @@ from torch.distributed.rendezvous import rendezvous
 from acoustic.errors import ConfigError, TrainingError
 from acoustic.train.rendezvous import fresh_store
 
-# How long ranks wait for one that builds a cache or pre-trains for all of them. That one died is noticed by torchrun.
+# How long ranks wait for one that builds a cache or pre-trains for all of them, or reads its data from a slower disk.
+# That one died is noticed by torchrun.
 PATIENCE = timedelta(days=2)
+# How long they wait for one between updates. Compiling, a window of frames or evaluation take one minutes more than
+# another; a file server may be away for longer, but one that takes hours hangs.
+LONGEST_PAUSE = timedelta(hours=1)
 # Updates after which ranks ask each other whether one was told to stop, or a checkpoint is due.
 TALK_STEPS = 10
 
@@ -51,14 +55,21 @@ class Ranks:
         rank: number of this process, from 0.
         world_size: how many there are.
         average_steps: as in RanksConfig.
+        patient: the ranks as a group that waits for `PATIENCE`; all else waits for `LONGEST_PAUSE`.
 
     Attributes:
         is_first: whether this is rank 0, which writes.
     """
 
-    def __init__(self, rank: int = 0, world_size: int = 1, average_steps: int | None = None) -> None:
+    def __init__(
+        self,
+        rank: int = 0,
+        world_size: int = 1,
+        average_steps: int | None = None,
+        patient: dist.ProcessGroup | None = None,
+    ) -> None:
         self.rank, self.world_size, self.is_first = rank, world_size, rank == 0
-        self.average_steps = average_steps
+        self.average_steps, self._patient = average_steps, patient
 
     def seed(self, seed: int, step: int) -> int:
         """The seed of all that is random in one update of this rank.
@@ -178,14 +189,16 @@ class Ranks:
     def first_goes_ahead(self) -> Iterator[None]:
         """Run a block in rank 0, then, when it is through, in all others: they find what it wrote."""
         if not self.is_first:
-            self.largest([0.0])
+            self.meet(patiently=True)
         yield
         if self.is_first:
-            self.largest([0.0])
+            self.meet(patiently=True)
 
-    def meet(self) -> None:
-        """Wait until all have come here: what rank 0 wrote before can be read."""
-        self.largest([0.0])
+    def meet(self, patiently: bool = False) -> None:
+        """Wait until all have come here, `patiently` for days if need be: what rank 0 wrote before can be read."""
+        if self.world_size > 1:
+            with _together():
+                dist.all_reduce(torch.zeros(1), group=self._patient if patiently else None)
 
 
 @contextlib.contextmanager
@@ -234,8 +247,10 @@ def join(device: str, config: RanksConfig) -> Iterator[Ranks]:
         except ValueError as error:  # RANK and WORLD_SIZE without the rest
             raise ConfigError(f"{error}: start ranks by torchrun, or unset RANK and WORLD_SIZE") from error
         store = fresh_store(store, rank, world_size)
-        dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=PATIENCE)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=LONGEST_PAUSE)
+        patient = dist.new_group(timeout=PATIENCE, backend="gloo")
+        assert isinstance(patient, dist.ProcessGroup), "all ranks are of it"
     try:
-        yield Ranks(rank, world_size, config.average_steps)
+        yield Ranks(rank, world_size, config.average_steps, patient)
     finally:
         dist.destroy_process_group()

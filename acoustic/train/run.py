@@ -162,6 +162,7 @@ def train(
         trainer = make_trainer(config, prepared, device, dtype, ranks, trainer_class)
         if ranks.is_first:
             when_chosen(trainer.config)
+        ranks.meet(patiently=True)  # one may have read its frames in seconds, another in hours
         trainer.run()
         if not ranks.is_first:
             return
@@ -218,7 +219,7 @@ def spared_from_collection() -> Iterator[None]:
 
 @contextlib.contextmanager
 def lack_of_memory_told() -> Iterator[None]:
-    """Turn a GPU's running out of memory within the block into an error that says what to do about it.
+    """Turn a lack of memory, a GPU's or the host's, within the block into an error that says what to do about it.
 
     Not a TrainingError, which searches and claims take for a network that diverged.
 
@@ -232,6 +233,14 @@ def lack_of_memory_told() -> Iterator[None]:
         raise ConfigError(
             f"{problem}: lower data.batch_size (data.eval_batch_size if it was evaluating), or data.memory_gb, "
             "which keeps frames there"
+        ) from error
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):
+            raise
+        problem = str(error).rpartition("DefaultCPUAllocator: ")[2].partition(". Error code")[0]
+        raise ConfigError(
+            f"{problem or 'memory ran out'}: lower the sizes of the network or of its input (model.hidden_dim, "
+            "features.lda_dim, features.splice_left and the like), or data.batch_size"
         ) from error
 
 

@@ -146,10 +146,25 @@ def test_a_cut_archive_leaves_no_output(tmp_path):
 
 
 def test_words_outside_the_symbol_table_are_an_error(tmp_path):
-    (tmp_path / "words.txt").write_text("<eps> 0\none 6\n")
-    table = f"--word-symbol-table={tmp_path / 'words.txt'}"
-    with pytest.raises(DataError, match="no word with the id"):
-        run(["decode", table, MODEL, GRAPH, LOGLIKES, f"ark,t:{tmp_path}/text"])
+    """Before anything is decoded, whatever the words of these utterances are."""
+    lines = Path(WORDS).read_text().splitlines(keepends=True)
+    for name, table, missing in (("short", lines[:7], 11), ("gap", lines[:3] + lines[4:], 3), ("none", [], 11)):
+        (tmp_path / name).write_text("".join(table))
+        told = rf"{name}: has no word with the id {missing}, which .*HCLG\.fst has"
+        for verb, rest in (("decode", ["ark,t:/dev/null"]), ("decode-tune", [str(GOLDEN / "wav" / "text"), "out"])):
+            with pytest.raises(DataError, match=told):
+                run([verb, f"--word-symbol-table={tmp_path / name}", MODEL, GRAPH, "ark:/dev/null", *rest])
+
+
+def test_a_table_with_other_words_for_the_ids_of_the_graph_is_told_of(tmp_path, caplog):
+    other = tmp_path / "words.txt"
+    decode = ["decode", "--num-jobs=1", f"--word-symbol-table={other}", MODEL, GRAPH, LOGLIKES]
+    other.write_text(Path(WORDS).read_text() + "more 1000\n")
+    run([*decode, f"ark,t:{tmp_path}/text"])
+    assert "not the table of the graph" not in caplog.text
+    other.write_text(Path(WORDS).read_text().replace("six ", "sechs "))
+    run([*(f"{part}".replace(f"={other}", f"=cat {other} |") for part in decode), f"ark,t:{tmp_path}/text"])
+    assert re.search(r"not the table of the graph: 1 of .*\(id \d+: sechs, there six\)", caplog.text)
 
 
 def test_bad_options_are_configuration_errors():

@@ -18,7 +18,7 @@ from acoustic.data.order import Order
 from acoustic.data.pool import edge_distances
 from acoustic.data.prefetch import prefetch
 from acoustic.data.windows import WindowedStore, open_store
-from acoustic.errors import ConfigError, DataError
+from acoustic.errors import DataError
 from tests.data.corpus import Corpus, frontend, make_cache
 
 LENGTHS = [7, 1, 30, 12, 5, 18, 40, 2, 3, 9, 1, 25]
@@ -219,9 +219,3 @@ def test_distances_to_edges_saturate() -> None:
     assert left[:4].tolist() == [0, 1, 2, 0] and right[:4].tolist() == [2, 1, 0, 0]
     assert left[4:].tolist() == [min(i, 255) for i in range(600)]
     assert right[4:].tolist() == [min(599 - i, 255) for i in range(600)]
-
-
-def test_a_reach_beyond_what_distances_tell_is_refused(tmp_path: Path) -> None:
-    _, cache = make_cache(tmp_path, [5])
-    with pytest.raises(ConfigError, match="255"):
-        FrameStore(cache, frontend(splice_left=252))

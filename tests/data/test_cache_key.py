@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from acoustic.data.build import CacheOptions, cache_key, ensure_cache, frontend_fingerprint
+from acoustic.data.build import CacheOptions, cache_keys, ensure_cache, frontend_fingerprint
 from acoustic.data.cache import CacheMeta
 from acoustic.data.join import JoinOptions, Source
 from acoustic.data.shards import pdf_dtype
@@ -41,6 +41,11 @@ def corpus(tmp_path: Path) -> Corpus:
     return corpus
 
 
+def cache_key(*args: Any) -> str:
+    """The key of a cache."""
+    return cache_keys(*args)[0]
+
+
 def key_of(source: Source, **options: Any) -> str:
     """The key of a cache of a source."""
     return cache_key([source], frontend(), CacheOptions(**options), None)
@@ -58,6 +63,50 @@ def test_each_file_counts_by_its_time_and_its_size(corpus: Corpus, tmp_path: Pat
     os.truncate(path, stat.st_size)
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert key_of(corpus.source) == before
+
+
+def touch(path: Path, nanoseconds: int = 1) -> None:
+    """Let a file have been changed a little later, as when it is written again in place."""
+    stat = path.stat()
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + nanoseconds))
+
+
+def test_archives_that_an_scp_names_count(corpus: Corpus, tmp_path: Path) -> None:
+    for path in (tmp_path / "ali").glob("ali.*.gz"):
+        path.unlink()
+    for name in ("trans/trans", "ali/ali"):
+        archive = tmp_path / f"{name}.bin"
+        archive.write_bytes(b"")
+        (tmp_path / f"{name}.scp").write_text(f"s000 {archive}:5[0:1]\nx\ny cat {tmp_path}/none:3 |\nz a|b\n\n")
+    source = dataclasses.replace(corpus.source, fmllr=f"scp:{tmp_path}/data/cmvn.scp")
+    for archive in (tmp_path / name for name in ("data/feats.ark", "data/cmvn.ark", "trans/trans.bin", "ali/ali.bin")):
+        before = key_of(corpus.source), key_of(source)
+        touch(archive)
+        after = key_of(corpus.source), key_of(source)
+        assert after[0] != before[0], archive
+        assert (after[1] != before[1]) == (archive.parent.name != "trans")
+
+
+def test_a_file_for_every_utterance_is_not_asked_for(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("acoustic.data.stamps.MAX_ARCHIVES", 1)
+    before = key_of(corpus.source)
+    touch(tmp_path / "data/feats.ark")
+    assert key_of(corpus.source) == before
+
+
+def test_a_cache_from_before_archives_counted_serves_until_one_is_written_again(tmp_path: Path) -> None:
+    corpus, cache = make_cache(tmp_path, [5])
+    _, older = cache_keys([corpus.source], frontend(), CacheOptions(dtype="float32"), None)
+    dataclasses.replace(cache.meta, key=older).write(cache.directory)
+
+    def key_after_asking() -> str:
+        return ensure_cache(cache.directory, [corpus.source], frontend(), CacheOptions(dtype="float32")).meta.key
+
+    assert key_after_asking() == older
+    touch(tmp_path / "data/feats.ark", 10**12)
+    assert key_after_asking() != older
 
 
 def test_transforms_that_an_rspecifier_names_count(corpus: Corpus, tmp_path: Path) -> None:

@@ -262,6 +262,22 @@ def test_wrong_fields_are_named(changes: dict[str, Any], named: str) -> None:
         Frontend.from_config(dataclasses.asdict(FrontendConfig()) | changes, 4)
 
 
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"splice_left": 10**8}, "splice_left=100000000 "),
+        ({"splice_right": 252, "delta_order": 2}, "splice_right=252 and 4 frames of delta_order"),
+        ({"delta_window": 10**9, "delta_order": 1}, "1000000000 frames of delta_order and its window"),
+        ({"transform_splice_right": 256}, "transform_splice_right"),
+        ({"transform_delta_order": 10**6, "transform_delta_window": 1}, "1000000 frames of transform_delta_order"),
+    ],
+)
+def test_neighbours_beyond_any_use_are_refused_before_they_take_memory(changes: dict[str, Any], named: str) -> None:
+    assert Frontend(plain(splice_left=255, splice_right=251, transform_splice_left=255), 1).num_spliced == 507
+    with pytest.raises(ConfigError, match=f"front end: .*{named}.* reach over more than 255 frames"):
+        Frontend.from_config(plain(**changes), 4)
+
+
 def test_unknown_fields_are_refused() -> None:
     with pytest.raises(ConfigError, match="splice_middle"):
         Frontend.from_config({"splice_middle": 3}, 4)

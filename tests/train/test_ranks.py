@@ -147,6 +147,24 @@ def in_two_ranks(function: Callable[[Ranks], Any], average_steps: int | None = N
     return [result for _, result in sorted(results.get() for _ in processes)]
 
 
+def test_a_rank_that_hangs_between_updates_is_not_waited_for_as_one_that_goes_ahead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ranks, "LONGEST_PAUSE", timedelta(seconds=2))
+
+    def late(ranks: Ranks) -> str:
+        with ranks.first_goes_ahead():
+            time.sleep(3 if ranks.is_first else 0)
+        ranks.sum([torch.ones(1)])
+        time.sleep(0 if ranks.is_first else 5)
+        start = time.monotonic()
+        with pytest.raises(TrainingError, match="another rank ended or cannot be reached"):
+            ranks.sum([torch.ones(1)])
+        return "in time" if time.monotonic() - start < 4 else "late"
+
+    assert in_two_ranks(late) == ["in time", "in time"]
+
+
 @pytest.mark.parametrize("average_steps", [None, 2])
 def test_what_ranks_make_of_each_others_numbers(tmp_path: Path, average_steps: int | None) -> None:
     def talk(ranks: Ranks) -> list[Any]:

@@ -167,6 +167,15 @@ def test_accuracies_without_silence_phones_are_warned_of(corpus: Path, system: P
     assert "WARNING no criterion.silence_phones" in (tmp_path / "exp" / "train.log").read_text()
 
 
+def test_silence_phones_that_the_model_does_not_have_are_refused(corpus: Path, system: Path, tmp_path: Path) -> None:
+    """Those of another lang directory: what they are meant to be would count as speech, unsaid."""
+    options = ["criterion=smbr", "criterion.silence_phones=[0,1,5,99]"]
+    with pytest.raises(
+        ConfigError, match=r"criterion\.silence_phones: final\.mdl in .*ali has no phone 0, 99 \(it has 1 "
+    ):
+        run(["train-sequence", *arguments(corpus, system, tmp_path / "exp", *options)])
+
+
 @pytest.mark.parametrize(
     ("options", "other"),
     [

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -48,6 +50,29 @@ def test_a_gpu_that_runs_out_of_memory_is_an_error_of_one_line(
     with pytest.raises(ConfigError, match=r"90\.00 GiB.* 70\.00 GiB is free: lower data\.batch_size") as raised:
         train_small(corpus, tmp_path / "exp")
     assert "Including" not in str(raised.value)
+
+
+@pytest.mark.parametrize("allocate", [torch.empty, np.empty])
+def test_a_host_that_runs_out_of_memory_is_an_error_of_one_line(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allocate: Callable[[int], object]
+) -> None:
+    monkeypatch.setattr(Trainer, "update", lambda *_: allocate(10**16))
+    with pytest.raises(ConfigError, match=r"allocate .*[0-9]+.*: lower the sizes .*model\.hidden_dim") as raised:
+        train_small(corpus, tmp_path / "exp")
+    assert "alloc_cpu" not in str(raised.value)
+
+
+def test_other_failures_are_not_taken_for_a_lack_of_memory(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trainer, "update", lambda *_: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="size"):
+        train_small(corpus, tmp_path / "exp")
+
+
+def test_more_dimensions_than_lda_can_give_are_refused_before_they_take_memory(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"features\.lda_dim=100000000: LDA cannot give more than the 195 "):
+        train_small(corpus, tmp_path / "exp", "features.lda_dim=100000000")
 
 
 def test_configuration_is_checked(corpus: Path, tmp_path: Path) -> None:
