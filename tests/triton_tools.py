@@ -6,6 +6,7 @@ import inspect
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,3 +59,21 @@ def compile_kernel(
     source = triton.compiler.ASTSource(function, signature, used, is_round)
     target = compiler.GPUTarget("cuda", capability, 32)
     return dict(triton.compile(source, target=target, options=options).asm)
+
+
+class Faulty:
+    """A kernel that is launched as it should be, and then spoils or refuses."""
+
+    def __init__(self, kernel: Any, fault: Callable[..., None]) -> None:
+        self.kernel, self.fault = kernel, fault
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
+        def launch(*arguments: Any, **constants: Any) -> None:
+            self.kernel[grid](*arguments, **constants)
+            self.fault(*arguments)
+
+        return launch
+
+
+def refuse(*_: Any) -> None:
+    raise RuntimeError("out of resource: shared memory")

@@ -23,6 +23,7 @@ from acoustic.sequence.forward_backward import ForwardBackward
 from acoustic.sequence.hmm import Hmm
 from acoustic.sequence.lattice_free import LatticeFreeConfig, LatticeFreeCriterion
 from tests.sequence.hmms import ergodic_hmm, hmm_with_a_state_never_reached, many_of_one_pdf, random_hmm
+from tests.triton_tools import Faulty, refuse
 
 CPU = torch.device("cpu")
 
@@ -159,30 +160,12 @@ def test_criteria_take_the_kernels(name: str) -> None:
 # -- what is wrong is not used ------------------------------------------------------------------------------------
 
 
-class Faulty:
-    """A kernel that is launched as it should be, and then spoils or refuses."""
-
-    def __init__(self, kernel: Any, fault: Callable[..., None]) -> None:
-        self.kernel, self.fault = kernel, fault
-
-    def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
-        def launch(*arguments: Any, **constants: Any) -> None:
-            self.kernel[grid](*arguments, **constants)
-            self.fault(*arguments)
-
-        return launch
-
-
 def one_more(array: Tensor, *_: Any) -> None:
     array += 0.01
 
 
 def no_number(array: Tensor, *_: Any) -> None:
     array.view(-1)[0] = torch.nan
-
-
-def refuse(*_: Any) -> None:
-    raise RuntimeError("out of resource: shared memory")
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from acoustic.train.run import make_trainer, prepare
 from acoustic.train.weights import Bfloat16Copies, Weights
 from tests.train.runs import small_config
 from tests.train.test_weights import MODELS, OPTIMIZERS, updates
+from tests.triton_tools import Faulty, refuse
 
 CPU = torch.device("cpu")
 
@@ -176,26 +177,8 @@ def test_a_run_with_kernels(corpus: Path, tmp_path: Path, monkeypatch: pytest.Mo
 # -- what is wrong is not used ------------------------------------------------------------------------------------
 
 
-class Faulty:
-    """A kernel that is launched as it should be, and then spoils or refuses."""
-
-    def __init__(self, kernel: Any, fault: Callable[..., None]) -> None:
-        self.kernel, self.fault = kernel, fault
-
-    def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
-        def launch(*arguments: Any, **constants: Any) -> None:
-            self.kernel[grid](*arguments, **constants)
-            self.fault(*arguments)
-
-        return launch
-
-
 def spoil(number: int, *arrays: Tensor) -> None:
     arrays[number][..., 0] += 0.5
-
-
-def refuse(*_: Any) -> None:
-    raise RuntimeError("out of resource: shared memory")
 
 
 @pytest.mark.parametrize(
