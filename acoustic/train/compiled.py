@@ -90,8 +90,13 @@ class UpdateLoss:
             self.choice = self.compile(make_trial())
 
     def compile(self, trial: Trial) -> bool:
-        """Compile, and check on a batch that the gradient is the right one; whether that went well."""
+        """Compile, and check on a batch that the gradient is the right one; whether that went well.
+
+        What other runs of this process compiled is dropped: it would keep the memory of its graphs, and count against
+        the eight times that torch compiles a function at most.
+        """
         try:
+            torch.compiler.reset()
             self.compiled = compiled(self.compute, self.device)
             self.compiled_for = len(trial.targets), trial.divisor
             trial.check(self.compiled, self.compute)
@@ -147,9 +152,13 @@ class UpdateLoss:
 def compiled(compute: Compute, device: torch.device) -> Compute:
     """torch.compile of a loss, for one size of batches; `fallback_random` draws masks as torch's operations do."""
     on_gpu = device.type == "cuda"
-    program: Compute = torch.compile(
-        compute, fullgraph=True, dynamic=False, options={"fallback_random": True, "triton.cudagraphs": on_gpu}
-    )
+    options = {
+        "fallback_random": True,
+        "triton.cudagraphs": on_gpu,
+        # Or the compiler lets timings decide what is rounded how: a resumed run might compute otherwise than it began.
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }
+    program: Compute = torch.compile(compute, fullgraph=True, dynamic=False, options=options)
 
     def replay(inputs: Tensor, targets: Tensor, divisor: int) -> tuple[Tensor, Tensor]:
         torch.compiler.cudagraph_mark_step_begin()  # nothing of the last update is needed any more

@@ -18,6 +18,7 @@ from acoustic.nn.classifier import ClassifierConfig, SenoneClassifier
 from acoustic.train import compiled as compiled_module
 from acoustic.train.compiled import Compute, Trial, UpdateLoss
 from acoustic.train.draws import seed_draws
+from acoustic.train.precision import set_up_torch
 from acoustic.train.ranks import Ranks
 from tests.train.runs import metrics, same_weights, small_config, train_broken_off, train_small
 
@@ -175,6 +176,31 @@ def leaves_no_trace(net: Net, compute: Compute) -> None:
 def test_a_trial_leaves_no_trace():
     net = Net()
     leaves_no_trace(net, net.loss)
+
+
+@pytest.mark.parametrize("is_reproducible", [False, True])
+def test_the_compiler_decides_nothing_by_timing_where_runs_are_to_be_reproducible(
+    monkeypatch: pytest.MonkeyPatch, is_reproducible: bool
+) -> None:
+    given = {}
+    monkeypatch.setattr(torch, "compile", lambda compute, **arguments: given.update(arguments) or compute)
+    try:
+        set_up_torch(torch.device("cpu"), None, deterministic=is_reproducible)
+        compiled_module.compiled(Net().loss, torch.device("cpu"))
+    finally:
+        torch.set_deterministic_debug_mode("default")
+    assert given["options"]["deterministic"] is is_reproducible
+    assert given["options"].keys() <= set(torch._inductor.list_options())
+
+
+def test_what_earlier_runs_compiled_is_dropped_before_a_run_compiles(compiles_to, monkeypatch) -> None:
+    """Or the ninth run of a process would not be compiled: torch._dynamo.config.recompile_limit."""
+    order: list[str] = []
+    net = Net()
+    compiles_to(lambda *batch: order.append("computes") or net.loss(*batch))
+    monkeypatch.setattr(torch.compiler, "reset", lambda: order.append("drops"))
+    assert net.objective("true", "cpu").compile(net.trial)
+    assert order[0] == "drops" and "drops" not in order[1:]
 
 
 @needs_compiler
