@@ -52,7 +52,7 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     if precision != "auto":
         return torch.bfloat16 if precision == "bf16" else torch.float32
     if device.type == "cuda":
-        with torch.cuda.device(device):  # or torch asks the first GPU; and it takes emulation, which is slow, for support
+        with torch.cuda.device(device):  # of which torch asks; emulation is slow
             fast, reason = torch.cuda.is_bf16_supported(including_emulation=False), "this GPU"
     else:
         fast, reason = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported(), "this CPU"

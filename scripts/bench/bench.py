@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import functools
+import gc
+import importlib
 import json
 import logging
 import tempfile
@@ -24,7 +26,6 @@ import corpora
 import published
 import scaling
 import torch
-import verbs
 from ceilings import ceilings
 from measure import NotMeasuredError, Result, Setting, on_path
 from training import train, train_compiled
@@ -37,14 +38,20 @@ KALDI = (
     "nnet-train-frmshuff", "nnet-initialize", "nnet-forward", "compute-fbank-feats", "latgen-faster-mapped",
     "decode-faster-mapped",
 )  # fmt: skip
+
+
+def of_verb(name: str, setting: Setting) -> list[Result]:
+    """A benchmark of verbs.py, which needs libraries that training does without."""
+    found: list[Result] = getattr(importlib.import_module("verbs"), name)(setting)
+    return found
+
+
 BENCHES: dict[str, Callable[[Setting], Iterable[Result]]] = {
     "ceilings": ceilings,
     "train_bf16": functools.partial(train, "bf16"),
     "train_fp32": functools.partial(train, "fp32"),
     "train_bf16_compiled": train_compiled,
-    "loglikes": verbs.loglikes,
-    "fbank": verbs.fbank,
-    "decode": verbs.decode,
+    **{name: functools.partial(of_verb, name) for name in ("loglikes", "fbank", "decode")},
     "cache_build": corpora.cache_build,
     "out_of_core": corpora.out_of_core,
     **{name: functools.partial(scaling.shapes, name) for name in scaling.SHAPES},
@@ -105,6 +112,17 @@ def main() -> None:
                 nothing = {"value": None, "unit": "", "against": "", "ratio": None}
                 figures[name] = nothing | {"not_measured": str(error)}
                 write(figures, args.json)
+        release(setting)
+
+
+def release(setting: Setting) -> None:
+    """Give back a GPU's memory, which the next benchmark may want in another process.
+
+    A trainer refers to itself, so that collecting garbage it takes; and torch keeps what was freed.
+    """
+    gc.collect()
+    if setting.on_gpu:
+        torch.cuda.empty_cache()
 
 
 def write(figures: dict[str, Any], path: Path | None) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import gc
 import importlib
 import itertools
 import json
 import os
+import sys
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -146,6 +149,72 @@ def test_what_has_been_measured_is_kept_when_the_rest_cannot_go_on(
     with pytest.raises(KeyboardInterrupt):
         bench.main()
     assert json.loads((tmp_path / "found.json").read_text())["published_maas_bf16"]["ratio"] == 2.0
+
+
+def test_networks_of_the_papers_share_the_frames_and_leave_no_trainers(
+    module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight times 9 GB of frames would be more than a GPU has."""
+    published, net = module("published"), module("ceilings").Net
+    monkeypatch.setattr(published, "batch_size_of", lambda setting: 2000)
+    monkeypatch.setattr(published, "square_way", lambda dtype, setting: lambda: 1.0)
+    shapes = {"a": (net(440, 1, 8, 5), (5, 5)), "b": (net(1040, 1, 8, 7), (20, 5)), "c": (net(440, 1, 8, 7), (5, 5))}
+    monkeypatch.setattr(published, "NETS", {name: published.Published(*shape) for name, shape in shapes.items()})
+    trainers, frames, dims = [], set(), []
+    make_trainer = published.make_trainer
+
+    def watched(net: object, dtype: object, store: Any, *others: object) -> object:
+        assert not [trainer for trainer in trainers[:-1] if trainer() is not None]
+        trainer = make_trainer(net, dtype, store, *others)
+        trainers.append(weakref.ref(trainer))
+        frames.add(store._pool.frames.data_ptr())
+        dims.append(store.frontend.input_dim)
+        return trainer
+
+    monkeypatch.setattr(published, "make_trainer", watched)
+    gc.disable()
+    try:
+        assert len(list(published.published(setting(module("measure"), tmp_path)))) == 3
+    finally:
+        gc.enable()
+    assert len(frames) == 1 and sorted(set(dims)) == [440, 1040]
+
+
+def test_what_a_benchmark_leaves_behind_is_gone_when_the_next_one_begins(
+    module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, left = module("bench"), []
+
+    class Cycle:
+        def __init__(self) -> None:
+            self.itself = self
+
+    def leaves(setting: object) -> list[object]:
+        left.append(weakref.ref(Cycle()))
+        return []
+
+    def next_one(setting: object) -> list[object]:
+        assert left[0]() is None
+        return []
+
+    monkeypatch.setattr(bench, "BENCHES", {"one": leaves, "two": next_one})
+    monkeypatch.setattr("sys.argv", ["bench.py", "--device=cpu", "--only=one,two"])
+    gc.disable()
+    try:
+        bench.main()
+    finally:
+        gc.enable()
+
+
+def test_training_is_measured_without_the_libraries_that_verbs_need(
+    module, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("verbs", "soundfile"):
+        monkeypatch.setitem(sys.modules, name, None)  # whose import fails
+    monkeypatch.delitem(sys.modules, "bench", raising=False)
+    monkeypatch.setattr("sys.argv", ["bench.py", "--quick", "--device=cpu", "--only=fbank"])
+    module("bench").main()
+    assert "fbank              not measured: " in capsys.readouterr().out
 
 
 def test_what_cannot_be_measured_is_told_with_the_reason(
