@@ -92,8 +92,15 @@ class Permutation:
     def _beyond_on(self, device: torch.device) -> Tensor:
         """The table of `_walk_back` on a device."""
         if device not in self._beyond:
-            self._beyond[device] = self._beyond[torch.device("cpu")].to(device)
+            self._beyond[device] = on_device(self._beyond[torch.device("cpu")], device)
         return self._beyond[device]
+
+
+def on_device(table: Tensor, device: torch.device) -> Tensor:
+    """A table of the host's on a device, for which nothing waits: from pageable memory a GPU's host would."""
+    if device.type == "cuda":
+        return table.pin_memory().to(device, non_blocking=True)
+    return table.to(device)
 
 
 @functools.lru_cache(maxsize=8)
@@ -201,7 +208,10 @@ class WindowOrder:
             shards = self.windows[window]
             ends = np.cumsum(self._sizes[shards])
             shifts = self._shard_begins[shards] - ends + self._sizes[shards]
-            self._tables[window, device] = (torch.tensor(ends, device=device), torch.tensor(shifts, device=device))
+            self._tables[window, device] = (
+                on_device(torch.tensor(ends), device),
+                on_device(torch.tensor(shifts), device),
+            )
         return self._tables[window, device]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 from acoustic.data import batches as batches_module
 from acoustic.data.batches import Block, FrameStore, Store
 from acoustic.data.moments import input_moments
-from acoustic.data.order import Order
+from acoustic.data.order import Order, on_device
 from acoustic.data.pool import edge_distances
 from acoustic.data.prefetch import prefetch
 from acoustic.data.windows import WindowedStore, open_store
@@ -161,6 +161,31 @@ def test_a_gpu_gives_the_same_batches(tmp_path: Path, kind: type[Store], monkeyp
     for number, (inputs, targets) in enumerate(on_cpu):
         for gpu_inputs, gpu_targets in (on_gpu[number], store.batch(store.batch_index(BATCH_SIZE, 1, 0, number))):
             assert torch.allclose(gpu_inputs.cpu(), inputs, atol=1e-5) and torch.equal(gpu_targets.cpu(), targets)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_no_epoch_begins_with_waiting_for_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches_module, "BLOCK_FRAMES", {"cpu": 64, "cuda": 48})
+    _, cache = make_cache(tmp_path, LENGTHS * 10, shard_frames=100)
+    store = FrameStore(cache, frontend(), "cuda")
+    try:
+        torch.cuda.set_sync_debug_mode("error")
+        assert len([next(store.batches(BATCH_SIZE, seed=1, epoch=epoch)) for epoch in range(3)]) == 3
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_tables_go_to_a_gpu_from_memory_that_it_copies_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def noted(name: str) -> Callable[..., Tensor]:
+        return lambda tensor, *args, **options: calls.append((name, *args, options)) or tensor
+
+    for name in ("pin_memory", "to"):
+        monkeypatch.setattr(Tensor, name, noted(name))
+    on_device(torch.arange(3), torch.device("cuda"))
+    assert calls == [("pin_memory", {}), ("to", torch.device("cuda"), {"non_blocking": True})]
 
 
 def test_the_working_thread_hands_its_error_over() -> None:
