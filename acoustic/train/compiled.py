@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -152,7 +153,7 @@ class UpdateLoss:
 def compiled(compute: Compute, device: torch.device) -> Compute:
     """torch.compile of a loss, for one size of batches; `fallback_random` draws masks as torch's operations do."""
     on_gpu = device.type == "cuda"
-    options = {
+    options: dict[str, Any] = {
         "fallback_random": True,
         "triton.cudagraphs": on_gpu,
         # Or the compiler lets timings decide what is rounded how: a resumed run might compute otherwise than it began.
