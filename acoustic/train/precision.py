@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import os
 import sys
 
 import torch
@@ -102,9 +101,8 @@ def set_up_torch(device: torch.device, num_threads: int | None, deterministic: b
         keep_freed_memory()
     if num_threads is not None:
         torch.set_num_threads(num_threads)
-    if device.type == "cuda" and deterministic:
-        # What cuBLAS asks for, before its first product; versions of torch that look whether it is set refuse without.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # Not torch.use_deterministic_algorithms, which does the same but first imports the compiler, for seconds.
+    # CUBLAS_WORKSPACE_CONFIG is left unset: torch gives cuBLAS a workspace for each stream, with which products are
+    # reproducible, and no longer asks for it; torch 2.11 would parse it at every product, for longer than many take.
+    # Not torch.use_deterministic_algorithms, which also imports the compiler to tell it, for seconds (see `compiled`).
     torch.set_deterministic_debug_mode("error" if deterministic else "default")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time
