@@ -119,7 +119,8 @@ def test_keys_that_could_not_be_read_back_are_refused(key: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "content", [b"k\xff 1\n", b"k\0 1\n", b"k 1\n\x7fl 1\n", b"k", b"k 1 2\n", b"k x\n", b"\0B\4\0", b"k" * 100_000 + b" 1\n"]
+    "content",
+    [b"k\xff 1\n", b"k\0 1\n", b"k 1\n\x7fl 1\n", b"k", b"k 1 2\n", b"k x\n", b"\0B\4\0", b"k" * 100_000 + b" 1\n"],
 )
 def test_malformed_archives_are_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(content)
