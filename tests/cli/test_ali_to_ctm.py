@@ -64,9 +64,10 @@ def test_times_of_segments_are_those_of_recordings(tmp_path):
         [f"call-{number[line[0]] % 2}", "1"] for line in fields(tmp_path / "within")
     ]
 
-    channels.write_text("call-0 call A\n")
-    with pytest.raises(DataError, match=r"reco2file_and_channel.*call-1 FILE CHANNEL"):
-        run(["ali-to-ctm", *options, *inputs("mono"), str(tmp_path / "ctm")])
+    for line in ("", "call-1 call\n", "call-1 call B C\n"):
+        channels.write_text(f"call-0 call A\n{line}")
+        with pytest.raises(DataError, match=r"reco2file_and_channel.*call-1 FILE CHANNEL"):
+            run(["ali-to-ctm", *options, *inputs("mono"), str(tmp_path / "ctm")])
     segments.write_text("".join(segments.read_text().splitlines(keepends=True)[1:]))
     with pytest.raises(DataError, match=f"no_times .*{utts[0]}: is not in "):
         run(["ali-to-ctm", options[0], *inputs("mono"), str(tmp_path / "ctm")])
@@ -106,7 +107,7 @@ def test_textgrids_are_whole_and_quote_as_praat_does():
     assert [line for line in lines if "intervals" in line] == [
         "intervals: size = 2", "intervals [1]:", "intervals [2]:", "intervals: size = 1", "intervals [1]:"
     ]  # fmt: skip
-    for nothing in ({}, {"words": []}):
+    for nothing in ({}, {"words": []}, {"words": [TimedLabel(0, 1.25, "a")], "p": []}):
         with pytest.raises(DataError, match="no frames"):
             textgrid(nothing)
 

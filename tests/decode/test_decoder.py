@@ -193,6 +193,12 @@ def test_no_processes_is_a_configuration_error():
         list(in_processes(abs, [1], 0))
 
 
+def test_processes_leave_an_interrupt_to_the_one_that_has_them():
+    """Ctrl-C reaches all of them at once, and each would print a traceback."""
+    ignored = in_processes(lambda _: signal.getsignal(signal.SIGINT) is signal.SIG_IGN, range(4), 2)
+    assert list(ignored) == [True] * 4 and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
+
 def test_a_process_that_dies_is_an_error():
     with pytest.raises(DataError, match="died"):
         list(in_processes(lambda _: os.kill(os.getpid(), signal.SIGKILL), range(4), 2))
