@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Time and write."""
-    if not args.frame_shift > 0.0:
+    if not 0.0 < args.frame_shift < math.inf:
         raise ConfigError(f"--frame-shift={args.frame_shift}: must be positive")
     if args.level == "word" and not (args.lang_dir and args.text):
         raise ConfigError("--level=word needs --lang-dir and --text")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -51,7 +52,9 @@ def in_processes(work: Callable[[Item], Answer], items: Iterable[Item], num_jobs
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(num_jobs, context, initializer=_start, initargs=(work,)) as pool:
         try:
-            for item in items:
+            for number, item in enumerate(items):
+                if number == 0:  # with the first item the pool forks all its processes
+                    end_openmp_threads()
                 waiting.append(pool.submit(_call, item))
                 if len(waiting) >= AHEAD * num_jobs:
                     yield waiting.popleft().result()
@@ -64,6 +67,17 @@ def in_processes(work: Callable[[Item], Answer], items: Iterable[Item], num_jobs
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def end_openmp_threads() -> None:
+    """End the threads that OpenMP keeps for this thread's next computation, which will start new ones.
+
+    GNU's OpenMP, which torch computes with, takes them to be there in a forked process too, and waits for them for
+    ever as soon as it computes on more than one thread.
+    """
+    all_loaded, soft = ctypes.CDLL(None), 1  # omp_pause_soft: numbers of threads that were set stay so
+    if hasattr(all_loaded, "omp_pause_resource_all"):  # OpenMP 5, if anything here uses it
+        all_loaded.omp_pause_resource_all(soft)
 
 
 def _start(work: Callable[[Any], Any]) -> None:

@@ -69,10 +69,10 @@ def confidence_interval(
             is drawn by itself.
         num_samples: how many test sets to draw.
         seed: of the draws; the same seed gives the same interval.
-        confidence: the probability to cover.
+        confidence: the probability to cover, between 0 and 1.
 
     Raises:
-        ConfigError: `num_samples` is not positive.
+        ConfigError: `num_samples` is not positive, or `confidence` not between 0 and 1.
     """
     errors, words = _sums(scores, groups)
     wers = _resampled_rates(np.stack([errors]), words, num_samples, seed)[0]
@@ -95,7 +95,7 @@ def compare(
         groups, num_samples, seed, confidence: as in `confidence_interval`.
 
     Raises:
-        ConfigError: `num_samples` is not positive.
+        ConfigError: `num_samples` is not positive, or `confidence` not between 0 and 1.
         DataError: the utterances or their references differ.
     """
     if first.utts != second.utts or not np.array_equal(first.num_words, second.num_words):
@@ -143,6 +143,8 @@ def _resampled_rates(
 
 
 def _percentiles(values: NDArray[np.float64], confidence: float) -> tuple[float, float]:
+    if not 0.0 < confidence < 1.0:
+        raise ConfigError(f"an interval of confidence {confidence}: a probability between 0 and 1 is needed")
     tail = 50.0 * (1.0 - confidence)
     low, high = np.percentile(values, [tail, 100.0 - tail])
     return float(low), float(high)

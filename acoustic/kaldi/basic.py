@@ -16,6 +16,9 @@ import numpy as np
 from acoustic.errors import DataError
 from acoustic.kaldi.numbers import IntArray, as_int32
 
+CONTROL_CHARACTER = re.compile(r"[\0-\x1f\x7f]")
+"""Kaldi refuses to write them in keys (IsToken); an archive that has one there is damaged."""
+
 _WHITE_SPACE = re.compile(r"[ \t\n\v\f\r\0]")
 
 
@@ -33,6 +36,17 @@ def check_token(token: str) -> str:
     if not token or _WHITE_SPACE.search(token) or any(0xD800 <= ord(letter) <= 0xDFFF for letter in token):
         raise DataError(f"{token!r} cannot be a key or word of a Kaldi file: it must be non-empty, without white space")
     return token
+
+
+def check_key(key: str) -> str:
+    """Return `key` if a table can have it: a token (see `check_token`) without control characters.
+
+    Raises:
+        DataError: it cannot.
+    """
+    if CONTROL_CHARACTER.search(check_token(key)):
+        raise DataError(f"{key!r} cannot be a key of a table: it must be without control characters")
+    return key
 
 
 def write_binary_header(file: IO[bytes]) -> None:

@@ -15,6 +15,7 @@ as compilers do where the machine has fused multiply-add: every step counts for 
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 from typing import Any
@@ -80,15 +81,17 @@ def read_compressed(reader: ByteReader, token: str) -> FloatArray:
         float32 of shape [num_rows, num_cols].
 
     Raises:
-        DataError: it is cut, or its header is impossible.
+        DataError: it is cut, or its header or a column's percentiles are impossible.
     """
     min_value, value_range, num_rows, num_cols = struct.unpack("<ffii", reader.read(16))
     if num_rows < 0 or num_cols < 0 or (num_rows == 0) != (num_cols == 0):
         raise reader.error(f"a matrix of {num_rows} rows and {num_cols} columns", "the file is damaged")
     if num_cols == 0:
         return np.zeros((0, 0), np.float32)
+    if not (math.isfinite(min_value) and math.isfinite(value_range)):
+        raise reader.error(f"a matrix of values from {min_value} to {value_range} above that", "the file is damaged")
     header = _Header(np.float32(min_value), np.float32(value_range))
-    with np.errstate(all="ignore"):  # a damaged header may hold inf or nan
+    with np.errstate(all="ignore"):  # a damaged header may hold a range that is too large
         if token == "CM":
             return _read_speech_feature(reader, header, num_rows, num_cols)
         dtype, max_code = (np.uint16, 65535) if token == "CM2" else (np.uint8, 255)
@@ -96,9 +99,12 @@ def read_compressed(reader: ByteReader, token: str) -> FloatArray:
 
 
 def _read_speech_feature(reader: ByteReader, header: _Header, num_rows: int, num_cols: int) -> FloatArray:
+    start = reader.offset
     data = reader.read_array(np.uint8, num_cols * (8 + num_rows))
-    percentiles = header.decode_percentiles(data[: 8 * num_cols].view("<u2")).reshape(num_cols, 4)
-    tables = _decoding_tables(percentiles)
+    percentile_codes = data[: 8 * num_cols].view("<u2").reshape(num_cols, 4)
+    if (percentile_codes[:, 1:] < percentile_codes[:, :-1]).any():
+        raise reader.error("a column whose percentiles fall", "the file is damaged", byte=start)
+    tables = _decoding_tables(header.decode_percentiles(percentile_codes))
     codes = data[8 * num_cols :].reshape(num_cols, num_rows)
     matrix = np.empty((num_rows, num_cols), np.float32)
     np.copyto(matrix.T, np.take_along_axis(tables, codes.astype(np.intp), axis=1))

@@ -216,10 +216,14 @@ def describe_status(command: str, status: int) -> str | None:
     if status == 0 or (status == 128 + signal.SIGPIPE and "|" in command):
         return None
     if status < 0:
-        return f"the command was killed by signal {-status} ({signal.Signals(-status).name})"
-    if status > 128 and status - 128 in signal.Signals.__members__.values():
-        return f"the command failed with exit status {status} (signal {signal.Signals(status - 128).name})"
-    return f"the command failed with exit status {status}"
+        return f"the command was killed by signal {-status}{_in_brackets(-status)}"
+    return f"the command failed with exit status {status}{_in_brackets(status - 128, 'signal ')}"
+
+
+def _in_brackets(number: int, before: str = "") -> str:
+    """The name of a signal; nothing where the number is that of none, or of one without a name (SIGRTMIN + 1)."""
+    names = {item.value: item.name for item in signal.Signals}
+    return f" ({before}{names[number]})" if number in names else ""
 
 
 def open_source(name: ReadName) -> Source:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import IO, Any, Self, cast
 
 from acoustic.errors import ConfigError, DataError
-from acoustic.kaldi.basic import check_token
+from acoustic.kaldi.basic import check_key
 from acoustic.kaldi.holders import kind_of, write_value
 from acoustic.kaldi.sinks import open_writer
 from acoustic.kaldi.specifiers import ScriptEntry, parse_wspecifier, read_script
@@ -98,9 +98,10 @@ class TableWriter:
         """Write one entry.
 
         Raises:
-            DataError: the key has white space or comes twice, the value is of another kind or cannot be written.
+            DataError: the key has white space or control characters, or comes twice; the value is of another kind or
+                cannot be written.
         """
-        check_token(key)
+        check_key(key)
         if key in self._keys:
             raise DataError("would be written twice", path=self._spec.archive or self._spec.script, utt=key)
         record = _Record()

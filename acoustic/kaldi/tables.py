@@ -13,11 +13,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from acoustic.errors import DataError
+from acoustic.kaldi.basic import CONTROL_CHARACTER
 from acoustic.kaldi.holders import Kind, kind_of, read_value
 from acoustic.kaldi.ranges import extract_range
 from acoustic.kaldi.sources import ReadName, parse_rxfilename
 from acoustic.kaldi.specifiers import Rspecifier, ScriptEntry, parse_rspecifier, parse_script_entry, read_script
-from acoustic.kaldi.stream import ByteReader, open_name, open_reader
+from acoustic.kaldi.stream import ByteReader, open_name, open_reader, shorten
 from acoustic.kaldi.table_writer import TableWriter
 from acoustic.log import get_logger
 
@@ -101,6 +102,8 @@ class _Archive:
         if not key:
             return None
         start = reader.offset
+        if CONTROL_CHARACTER.search(key):
+            raise reader.error(f"{shorten(repr(key))} where a key should be", "this is no archive, or a damaged one")
         reader.read(len(key.encode()))
         blank = reader.peek(1)
         if not blank:

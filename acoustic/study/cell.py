@@ -36,7 +36,7 @@ from acoustic.study.words import Task
 from acoustic.train.config import TrainConfig
 from acoustic.train.metrics import Metrics
 from acoustic.train.optim import RATE_FRAMES
-from acoustic.train.precision import choose_dtype
+from acoustic.train.precision import choose_device, choose_dtype, set_up_torch
 from acoustic.train.run import train
 
 NUM_FRAMES = 4096  # of dev, for the statistics of hidden units
@@ -117,6 +117,8 @@ def measure(cell: Cell, scale: Scale, config: TrainConfig, decodes: bool) -> Res
         TrainingError: it diverged.
     """
     result = Result(cell.fingerprint(scale, config))
+    # Here too, though `train` does it: not all of this trains, and what does may have been done before.
+    set_up_torch(choose_device(config.runtime.device), config.runtime.num_threads, config.runtime.deterministic)
     if cell.setting == "unsupervised":
         return measure_features(config, scale.probe_epochs, scale.rates["probe"], cell.fold.graph_dir, result)
     train(config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import kaldifst
 import pytest
 
 from acoustic.cli.main import run
@@ -63,9 +64,10 @@ def test_times_of_segments_are_those_of_recordings(tmp_path):
         [f"call-{number[line[0]] % 2}", "1"] for line in fields(tmp_path / "within")
     ]
 
-    channels.write_text("call-0 call A\n")
-    with pytest.raises(DataError, match=r"reco2file_and_channel.*call-1 FILE CHANNEL"):
-        run(["ali-to-ctm", *options, *inputs("mono"), str(tmp_path / "ctm")])
+    for line in ("", "call-1 call\n", "call-1 call B C\n"):
+        channels.write_text(f"call-0 call A\n{line}")
+        with pytest.raises(DataError, match=r"reco2file_and_channel.*call-1 FILE CHANNEL"):
+            run(["ali-to-ctm", *options, *inputs("mono"), str(tmp_path / "ctm")])
     segments.write_text("".join(segments.read_text().splitlines(keepends=True)[1:]))
     with pytest.raises(DataError, match=f"no_times .*{utts[0]}: is not in "):
         run(["ali-to-ctm", options[0], *inputs("mono"), str(tmp_path / "ctm")])
@@ -105,7 +107,7 @@ def test_textgrids_are_whole_and_quote_as_praat_does():
     assert [line for line in lines if "intervals" in line] == [
         "intervals: size = 2", "intervals [1]:", "intervals [2]:", "intervals: size = 1", "intervals [1]:"
     ]  # fmt: skip
-    for nothing in ({}, {"words": []}):
+    for nothing in ({}, {"words": []}, {"words": [TimedLabel(0, 1.25, "a")], "p": []}):
         with pytest.raises(DataError, match="no frames"):
             textgrid(nothing)
 
@@ -130,7 +132,7 @@ def test_silence_that_a_pronunciation_has_is_of_the_word(tmp_path):
     (dictionary / "silence_phones.txt").write_text("SIL\n")
     (dictionary / "optional_silence.txt").write_text("SIL\n")
     (dictionary / "nonsilence_phones.txt").write_text("A\nB\n")
-    (dictionary / "lexicon.txt").write_text("stop A SIL\npause A SIL B\nb B\n!SIL SIL\n")
+    (dictionary / "lexicon.txt").write_text("stop A SIL\npause A SIL B\na A\nb B\n!SIL SIL\n")
     prepare_lang(dictionary, "b", tmp_path / "lang", LangOptions(position_dependent_phones=False))
     words, phones = (SymbolTable.read(tmp_path / "lang" / name).id_of for name in ("words.txt", "phones.txt"))
     times = WordTimes(tmp_path / "lang" / "L.fst", [phones["SIL"]])
@@ -143,8 +145,18 @@ def test_silence_that_a_pronunciation_has_is_of_the_word(tmp_path):
 
     assert found("SIL A SIL SIL B SIL", "stop b") == [("-", 1), ("stop", 2), ("-", 1), ("b", 1), ("-", 1)]
     assert found("A SIL B SIL A SIL", "pause stop") == [("pause", 3), ("-", 1), ("stop", 2)]
+    assert found("SIL A SIL B", "a b") == [("-", 1), ("a", 1), ("-", 1), ("b", 1)]  # A ended "stop" too early
     assert found("SIL B", "!SIL b") == [("!SIL", 1), ("b", 1)]
     assert found("SIL", "") == [("-", 1)]
+
+
+def test_a_word_before_its_pronunciation_begins_at_the_first_phone(tmp_path):
+    """Lexicons made by other tools than Kaldi's may have the word on an arc of its own."""
+    lexicon = "0 1 0 7\n1 2 0 0\n2 0 3 0\n0 4 0 8\n4 5 0 0\n5 0 4 0\n0\n"
+    kaldifst.compile(lexicon, acceptor=False).write(str(tmp_path / "L.fst"))
+    times = WordTimes(tmp_path / "L.fst", [])
+    phones = [Interval(0, 2, 3), Interval(2, 5, 4), Interval(5, 6, 3)]
+    assert times.intervals(phones, [7, 8, 7]) == [Interval(0, 2, 7), Interval(2, 5, 8), Interval(5, 6, 7)]
 
 
 def test_a_transcript_of_other_words_is_counted_as_skipped(tmp_path):
@@ -160,8 +172,9 @@ def test_a_transcript_of_other_words_is_counted_as_skipped(tmp_path):
 def test_faults_of_the_command_line(tmp_path):
     with pytest.raises(ConfigError, match="needs --lang-dir and --text"):
         run(["ali-to-ctm", "--level=word", *inputs("mono"), str(tmp_path / "ctm")])
-    with pytest.raises(ConfigError, match="must be positive"):
-        run(["ali-to-ctm", "--frame-shift=0", *inputs("mono"), str(tmp_path / "ctm")])
+    for frame_shift in ("0", "nan", "inf"):
+        with pytest.raises(ConfigError, match="must be positive"):
+            run(["ali-to-ctm", f"--frame-shift={frame_shift}", *inputs("mono"), str(tmp_path / "ctm")])
     with TableWriter(f"ark:{tmp_path / 'ali'}", "int_vector") as writer:
         for _, ali in list(read_table(inputs("mono")[1], "int_vector"))[:1]:
             writer.write("../up", ali)

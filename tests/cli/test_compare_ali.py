@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from acoustic.cli.main import run
-from acoustic.decode.compare import Comparison, matched
+from acoustic.decode.compare import Comparison, PhoneChanges, matched
 from acoustic.decode.times import Interval
 from acoustic.errors import DataError
 from acoustic.kaldi.alignments import read_alignments, split_to_phones, to_phones, write_alignments
@@ -73,6 +73,16 @@ def test_a_longer_phone_moves_one_boundary_and_its_frames():
     assert sorted(total.shifts)[-1] == 3 and np.count_nonzero(total.shifts) == 1
     assert total.mean_absolute_shift() == pytest.approx(3 / (len(segments) - 1))
     assert total.share_within(2) == pytest.approx(1 - 1 / (len(segments) - 1)) and total.share_within(3) == 1.0
+    assert comparison.num_pdfs_moved == np.count_nonzero(model.pdf_of[ids] != model.pdf_of[moved]) > 0
+    for fewer in (ids[:-1], np.append(ids, ids[-1:])):
+        with pytest.raises(DataError, match=f"{len(ids)} frames in one alignment, {len(fewer)} in the other"):
+            comparison.add(utt, ids, fewer)
+
+
+def test_phones_without_counterpart_are_counted_over_all_phones():
+    comparison = Comparison(*[TransitionModel.read(GOLDEN / "model" / "tri1" / "final.mdl")] * 2)
+    comparison.phones = {1: PhoneChanges(num_unmatched=2), 2: PhoneChanges(num_unmatched=3), 3: PhoneChanges()}
+    assert comparison.total().num_unmatched == 5
 
 
 def test_phones_that_only_one_alignment_has_are_without_counterpart():

@@ -11,7 +11,18 @@ import torch
 
 from acoustic.data.build import CacheOptions, ensure_cache
 from acoustic.data.cache import FramesCache, utterance_lines
-from acoustic.data.join import JoinOptions, Source, feat_dim, hold_out, read_labels, source_list
+from acoustic.data.join import (
+    JoinOptions,
+    Skip,
+    Source,
+    SourceReader,
+    feat_dim,
+    hold_out,
+    label_model,
+    read_labels,
+    source_list,
+    speaker_statistics,
+)
 from acoustic.errors import ConfigError, DataError
 from acoustic.features.cmvn import apply_cmvn, cmvn_stats
 from acoustic.kaldi.alignments import read_model, write_alignments
@@ -98,9 +109,76 @@ def test_small_differences_in_length_are_cut(tmp_path: Path, shorter: str) -> No
     assert np.array_equal(cache.read_pdf_ids(0)[15:], corpus.pdf_ids("s0001")[:15])
 
 
-def test_alignments_of_other_utterances_are_no_fault(tmp_path: Path) -> None:
+def outcome(reader: SourceReader, utt: str, pdf_ids: np.ndarray) -> str:
+    """Why an utterance is skipped; its speaker if it is not."""
+    try:
+        return reader.read(utt, pdf_ids).speaker
+    except Skip as skip:
+        return f"{skip.reason}: {skip.detail}"
+
+
+def test_what_is_the_matter_is_told_of_each_utterance(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, [12] * 5)
+    feats = {utt: matrix.astype(np.float64) for utt, matrix in corpus.feats.items()}
+    feats["s0001"][7, 2], feats["s0002"][7, 2] = np.inf, 1e39  # the second is infinite in single precision alone
+    write_feats(corpus, feats)
+    data_dir = DataDir.read(corpus.source.data_dir)
+    del data_dir.utt2spk["s0003"]
+    pdf_ids = np.zeros(12, np.int32)
+    with SourceReader(data_dir, frontend(), JoinOptions()) as reader:
+        found = {utt: outcome(reader, utt, pdf_ids) for utt in feats}
+        lengths = {n: outcome(reader, "s0000", np.zeros(n, np.int32)) for n in (0, 1, 6, 7, 17, 18)}
+    with SourceReader(data_dir, frontend(), JoinOptions(length_tolerance=20, min_frames=3)) as reader:
+        tolerant = {n: outcome(reader, "s0000", np.zeros(n, np.int32)) for n in (0, 2, 3, 32, 33)}
+    assert found == {
+        "s0000": "s000", "s0001": "non_finite: frame 7 holds NaN or infinity",
+        "s0002": "non_finite: after normalisation", "s0003": "s0003", "s0004": "s000",
+    }  # fmt: skip
+    mismatch = "length_mismatch: 12 frames of features, {} of alignment".format
+    assert lengths == {
+        0: "too_short: 0 frames", 1: mismatch(1), 6: mismatch(6), 7: "s000", 17: "s000", 18: mismatch(18)
+    }  # fmt: skip
+    assert tolerant == {0: "too_short: 0 frames", 2: "too_short: 2 frames", 3: "s000", 32: "s000", 33: mismatch(33)}
+
+
+@pytest.mark.parametrize("owner", ["speaker", "utterance"])
+def test_faulty_transforms_and_statistics_are_told_by_their_owner(tmp_path: Path, owner: str) -> None:
+    corpus = make_corpus(tmp_path, [12] * 50)
+    owner_of = {utt: speaker_of(utt) if owner == "speaker" else utt for utt in corpus.feats}
+    owners = [owner_of[f"s00{number}0"] for number in range(5)]
+    transform = np.hstack([np.eye(3), np.ones((3, 1))])
+    files = {owners[0]: transform, owners[1]: transform[:2], owners[2]: transform * np.nan, owners[3]: transform}
+    script, front_end = f"{tmp_path}/trans.scp", frontend(fmllr=owner)
+    with TableWriter(f"ark,scp:{tmp_path}/trans.ark,{script}", "matrix") as writer:
+        for name, matrix in files.items():
+            writer.write(name, matrix)
+    lines = Path(script).read_text().splitlines()
+    Path(script).write_text("\n".join(lines[:3]) + f"\n{owners[3]} {tmp_path}/gone.ark:5\n")
+    data_dir, pdf_ids = DataDir.read(corpus.source.data_dir), np.zeros(12, np.int32)
+    with SourceReader(data_dir, front_end, JoinOptions(), fmllr=f"scp:{script}") as reader:
+        base = reader.read("s0000", pdf_ids).frames
+        found = [outcome(reader, f"s00{number}0", pdf_ids) for number in range(1, 5)]
+    assert np.allclose(base, corpus.feats["s0000"] + 1, atol=1e-6)
+    assert [what.split(":")[0] for what in found] == ["unusable_transform"] * 2 + ["no_fmllr"] * 2
+    assert "gone.ark" in found[2] and found[3] == f"no_fmllr: none for {owners[4]}"
+
+
+def test_speakers_are_needed_for_their_statistics_alone(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, [12] * 2)
+    data_dir = DataDir.read(corpus.source.data_dir)
+    del data_dir.utt2spk["s0001"]
+    assert speaker_statistics(data_dir, frontend(cmvn="utterance")) is None
+    data_dir.cmvn = dict.fromkeys(data_dir.utt2spk.values(), "cmvn.ark:5")
+    with pytest.raises(DataError, match="utterance s0001: is not in utt2spk"):
+        speaker_statistics(data_dir, frontend(cmvn="speaker"))
+
+
+def test_alignments_of_other_utterances_are_no_fault(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     corpus = make_corpus(tmp_path, [5] * 20)
     write_feats(corpus, {utt: feats for utt, feats in corpus.feats.items() if utt < "s0003"})
+    with caplog.at_level("INFO", "acoustic"):
+        assert len(list(read_labels(corpus.source, ["s0000", "s0001", "s0002"], Tally()))) == 3
+    assert f"alignments of 17 utterances outside this part of {corpus.source.data_dir} not used" in caplog.text
     assert list(build(tmp_path, corpus, max_skip_fraction=0.0).ids()) == ["s0000", "s0001", "s0002"]
 
 
@@ -130,8 +208,15 @@ def test_sources_of_different_models_and_trees_are_refused(tmp_path: Path) -> No
     with pytest.raises(DataError, match=r"a tree of .* pdfs beside a final\.mdl of"):
         build(tmp_path, one, two)
     shutil.copy(GOLDEN / "model" / "tri1" / "tree", two.source.ali_dir)
-    with pytest.raises(DataError, match="aligned with another model"):
+    with pytest.raises(DataError, match=f"{two.source.ali_dir}: aligned with another model than {one.source.ali_dir}"):
         build(tmp_path, one, two)
+    shutil.copy(GOLDEN / "model" / "mono" / "final.mdl", two.source.ali_dir)
+    with pytest.raises(DataError, match=r"a tree of .* pdfs beside a final\.mdl of"):
+        build(tmp_path, one, two)
+    (Path(two.source.ali_dir) / "tree").unlink()
+    assert list(label_model([one.source, two.source]).fingerprints) == ["transition_model", "tree"]
+    with pytest.raises(ConfigError, match="no data directory"):
+        label_model([])
 
 
 def test_speaker_statistics_are_read_or_else_computed(tmp_path: Path) -> None:
@@ -177,6 +262,11 @@ def test_dev_data_is_held_out_by_whole_speakers(tmp_path: Path) -> None:
     assert not {speaker_of(utt) for utt in train} & {speaker_of(utt) for utt in dev}
     assert (train, dev) == hold_out([corpus.source], "speaker", 0.2, seed=1)
     assert any(dev != hold_out([corpus.source], "speaker", 0.2, seed)[1] for seed in range(2, 6))
+    utt2spk = Path(corpus.source.data_dir) / "utt2spk"
+    utt2spk.with_name("spk2utt").unlink()
+    utt2spk.write_text("".join(line for line in utt2spk.read_text().splitlines(True) if "s0042 " not in line))
+    sizes = {len(hold_out([corpus.source], "speaker", 0.1, seed)[1]) for seed in range(40)}
+    assert sizes <= {1, 9, 10}  # s0042 is a speaker of its own
 
 
 @pytest.mark.parametrize("by", ["speaker", "utterance"])
@@ -204,18 +294,34 @@ def test_dev_data_is_held_out_by_utterance_at_least_one(tmp_path: Path) -> None:
     assert (len(train), len(dev)) == (9, 1)
     with pytest.raises(DataError, match="only one speaker"):
         hold_out([corpus.source], "speaker", 0.1, seed=1)
+    with pytest.raises(ConfigError, match="not by 'speakers'"):
+        hold_out([corpus.source], "speakers", 0.1, seed=1)
+    # Shares are rounded to the nearest, and something is left to train on.
+    sizes = [len(hold_out([corpus.source], "utterance", share, seed=1)[1]) for share in (0.14, 0.16, 0.96, 1.0)]
+    assert sizes == [1, 2, 9, 9]
 
 
 def test_sources_are_paired() -> None:
     assert source_list(["a", "b"], ["x"]) == [Source("a", "x"), Source("b", "x")]
-    with pytest.raises(ConfigError, match="2 data directories but 3"):
+    assert source_list(["a", "b"], ["x", "y"], ["t"]) == [Source("a", "x", "t"), Source("b", "y", "t")]
+    assert source_list(["a", "b"], ["x"], ["t", "u"]) == [Source("a", "x", "t"), Source("b", "x", "u")]
+    with pytest.raises(ConfigError, match="2 data directories but 3 alignment directories"):
         source_list(["a", "b"], ["x", "y", "z"])
+    with pytest.raises(ConfigError, match="3 data directories but 2 transform directories"):
+        source_list(["a", "b", "c"], ["x"], ["t", "u"])
 
 
 def test_the_dimension_of_features_is_found(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path, [2, 2])
     write_feats(corpus, {"s0000": np.zeros((0, 0), np.float32), "s0001": corpus.feats["s0001"]})
     assert feat_dim([corpus.source]) == 3
+    scp = Path(corpus.source.data_dir) / "feats.scp"
+    scp.write_text(f"s0000 {tmp_path}/gone0.ark:5\ns0001 {tmp_path}/gone1.ark:5\n")
+    with pytest.raises(DataError, match=r"gone0\.ark.*utterance s0000"):
+        feat_dim([corpus.source])
+    scp.write_text("")
+    with pytest.raises(DataError, match=f"{corpus.source.data_dir}: no features in feats.scp"):
+        feat_dim([corpus.source])
 
 
 @pytest.mark.parametrize("system", ["mono", "tri1"])

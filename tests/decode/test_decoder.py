@@ -3,6 +3,8 @@
 import os
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -191,6 +193,35 @@ def test_no_processes_is_a_configuration_error():
         list(in_processes(abs, [1], 0))
 
 
+def test_processes_leave_an_interrupt_to_the_one_that_has_them():
+    """Ctrl-C reaches all of them at once, and each would print a traceback."""
+    ignored = in_processes(lambda _: signal.getsignal(signal.SIGINT) is signal.SIG_IGN, range(4), 2)
+    assert list(ignored) == [True] * 4 and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
+
 def test_a_process_that_dies_is_an_error():
     with pytest.raises(DataError, match="died"):
         list(in_processes(lambda _: os.kill(os.getpid(), signal.SIGKILL), range(4), 2))
+
+
+COMPUTING = """
+import torch
+from acoustic.decode.jobs import in_processes
+
+def total(number):
+    torch.set_num_threads(2)
+    return float((matrix @ matrix).sum()) > number
+
+matrix = torch.ones(400, 400)
+torch.set_num_threads(3)
+total(0)
+torch.set_num_threads(3)
+assert list(in_processes(total, (total(n) and n for n in range(4)), 2)) == [True] * 4
+assert torch.get_num_threads() == 2 and total(0)
+"""
+
+
+def test_processes_compute_on_threads_of_their_own(tmp_path):
+    """Those that OpenMP keeps in this process are not there in forked ones, which would wait for them for ever."""
+    (tmp_path / "program.py").write_text(COMPUTING)
+    subprocess.run([sys.executable, str(tmp_path / "program.py")], timeout=60, check=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from acoustic.decode import wer_bootstrap
 from acoustic.decode.wer import Scores, groups_by_speaker, percent, read_transcripts, score, speaker_table
 from acoustic.decode.wer_bootstrap import compare, confidence_interval
 from acoustic.errors import ConfigError, DataError
@@ -126,6 +127,51 @@ def test_compare_sees_a_small_but_consistent_improvement():
     assert compare(second, first).probability_of_improvement == 0.0
     with pytest.raises(DataError, match="same utterances"):
         compare(first, scores_of([1], [10]))
+
+
+@pytest.mark.parametrize("draws_at_once", [1, 7, 1 << 22])
+def test_intervals_are_percentiles_of_the_rates_of_the_draws(monkeypatch, draws_at_once):
+    """By hand, for groups of one, two and three utterances; however many draws are made at once."""
+    monkeypatch.setattr(wer_bootstrap, "DRAWS_AT_ONCE", draws_at_once)
+    first, second = scores_of([1, 4, 0, 2, 3, 1], [5, 9, 4, 6, 8, 7]), scores_of([2, 1, 0, 1, 3, 4], [5, 9, 4, 6, 8, 7])
+    groups = [[0, 3], [1, 4, 5], [2]]
+    errors, words = np.array([[3, 8, 0], [3, 8, 0]]), np.array([11, 24, 4])
+    drawn = np.random.default_rng(5).integers(3, size=(50, 3))
+    rates = 100.0 * errors[:, drawn].sum(2) / words[drawn].sum(1)
+    interval = confidence_interval(first, groups, num_samples=50, seed=5, confidence=0.8)
+    assert (interval.low, interval.high) == pytest.approx(tuple(np.percentile(rates[0], [10.0, 90.0])))
+    assert interval.std_error == pytest.approx(np.sqrt(np.mean((rates[0] - rates[0].mean()) ** 2)))
+    assert (interval.confidence, interval.num_groups, interval.num_samples) == (0.8, 3, 50)
+    assert interval != confidence_interval(first, groups, num_samples=50, seed=6, confidence=0.8)
+    # By speakers the two systems are the same; by utterances they are not. What is equal is no improvement.
+    same, other = (compare(first, second, by, num_samples=50, seed=5, confidence=0.8) for by in (groups, None))
+    assert (same.low, same.high, same.probability_of_improvement) == (0.0, 0.0, 0.0)
+    drawn = np.random.default_rng(5).integers(6, size=(50, 6))
+    by_utterance = np.stack([first.num_errors, second.num_errors])[:, drawn].sum(2) / first.num_words[drawn].sum(1)
+    differences = 100.0 * (by_utterance[1] - by_utterance[0])
+    assert (other.low, other.high) == pytest.approx(tuple(np.percentile(differences, [10.0, 90.0])))
+    assert other.probability_of_improvement == np.mean(differences < 0.0)
+
+
+def test_draws_without_words_have_rates():
+    interval = confidence_interval(scores_of([2, 0], [0, 1]), num_samples=200)
+    assert (interval.low, interval.high) == (0.0, 400.0)
+
+
+def test_what_cannot_be_drawn_or_compared_is_refused():
+    scores, other_words = scores_of([1, 0], [3, 4]), scores_of([1, 0], [4, 3])
+    other_utts = Scores(["u1", "u0"], *(getattr(scores, name) for name in
+                                        ("num_words", "num_ins", "num_del", "num_sub", "is_wrong")))  # fmt: skip
+    for other in (other_words, other_utts):
+        with pytest.raises(DataError, match="same utterances"):
+            compare(scores, other)
+    with pytest.raises(ConfigError, match="0 bootstrap samples"):
+        confidence_interval(scores, num_samples=0)
+    for confidence in (0.0, 1.0, 95.0, float("nan")):
+        with pytest.raises(ConfigError, match="between 0 and 1"):
+            confidence_interval(scores, confidence=confidence)
+        with pytest.raises(ConfigError, match="between 0 and 1"):
+            compare(scores, scores, confidence=confidence)
 
 
 def test_speaker_table_adds_up(golden):

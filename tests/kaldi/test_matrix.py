@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,9 @@ def size(value: int) -> bytes:
         b"CM " + struct.pack("<ffii", 0, 1, 2**30, 2**30) + bytes(100),
         b"CM2 " + struct.pack("<ffii", 0, 1, -1, -1),
         b"CM3 " + struct.pack("<ffii", 0, 1, 5, 0),
+        b"CM2 " + struct.pack("<ffii", math.nan, 1, 1, 1) + bytes(2),
+        b"CM3 " + struct.pack("<ffii", 0, math.inf, 1, 1) + bytes(1),
+        b"CM " + struct.pack("<ffii", 0, 1, 1, 2) + struct.pack("<8H", 1, 2, 3, 4, 1, 3, 2, 4) + bytes(2),
         b"XM " + size(1) + size(1) + bytes(4),
         b"FV " + size(2**30) + bytes(100),
         b"FV " + size(-1),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from acoustic.cli.claims import read_scale
 from acoustic.cli.hydra_config import compose_train_config
@@ -257,6 +258,32 @@ def test_features_judged_by_another_classifier_are_judged_anew(
             judged(other)
         config = Cell(fold, "relu-4", 1).config(other, tmp_path, compose_train_config, [])
         assert Cell(fold, "relu-4", 1).fingerprint(other, config) == config.fingerprint()
+
+
+@pytest.mark.parametrize("setting", ["relu-4", "unsupervised"])
+def test_all_of_a_cell_computes_on_the_threads_that_it_is_given(
+    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    """Not on those that torch had before: with several trainings at a time that would be all cores for each."""
+
+    def threads_of(number: int) -> int:
+        torch.set_num_threads(3)
+        runtime, folder = [f"runtime.num_threads={number}"], tmp_path / str(number)
+        with pytest.raises(InterruptedError):
+            cell_module.run_cell(Cell(fold, setting, 1), read_scale("quick"), folder, compose_train_config, runtime)
+        return torch.get_num_threads()
+
+    def stop(*_: object) -> None:
+        raise InterruptedError
+
+    for name in ("measure_features", "train"):
+        monkeypatch.setattr(cell_module, name, stop)
+    fold = Fold("fold1", experiment / "data/fold1", tmp_path, experiment / "exp/tri1_ali", tmp_path)
+    before = torch.get_num_threads()
+    try:
+        assert [threads_of(number) for number in (1, 2)] == [1, 2]
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_gpus_are_counted_without_beginning_to_use_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
