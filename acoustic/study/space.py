@@ -9,6 +9,7 @@ from typing import Any
 
 from acoustic.errors import ConfigError
 from acoustic.train.config import TrainConfig
+from acoustic.train.optim import RATE_FRAMES
 
 ITEM = re.compile(r"(?P<key>.+)\[(?P<item>\d+)\]")  # model.dropouts[2]: an item of a list
 
@@ -150,6 +151,13 @@ class Space:
             return None
 
 
+def left_open(config: TrainConfig, name: str) -> Any:
+    """What training takes for an option that is null, wherever it computes, if the other of the two is given."""
+    if name == "optim.learning_rate":
+        return config.optim.rate_for(config.data.batch_size or RATE_FRAMES)
+    return RATE_FRAMES if name == "data.batch_size" else None
+
+
 def option_of(config: TrainConfig, name: str) -> Any:
     """The value of a configuration's option `group.key` or `group.key[i]`; None for an item that a list lacks.
 
@@ -163,7 +171,7 @@ def option_of(config: TrainConfig, name: str) -> Any:
             raise ConfigError(f"{name}: is searched, but there is no such option")
         option = getattr(option, part)
     if match is None:
-        return option
+        return left_open(config, name) if option is None else option
     items = config.model.rates if match["key"] == "model.dropouts" else option or []
     if not isinstance(items, list):
         raise ConfigError(f"{name}: is searched as an item, but {match['key']} is no list")

@@ -95,7 +95,7 @@ def test_zeiler2013_asynchronous(name: str) -> None:
 
 
 def test_zeiler2013_logistic_rates_are_ten_times_the_rectifiers() -> None:
-    rates = [compose(f"experiment=zeiler2013_{name}").optim.learning_rate for name in ("logistic", "relu")]
+    rates = [compose(f"experiment=zeiler2013_{name}").optim.rate_for(256) for name in ("logistic", "relu")]
     assert rates[0] == pytest.approx(10 * rates[1])
 
 

@@ -35,6 +35,16 @@ def test_the_space_of_digits_holds_its_hand_set_configuration() -> None:
     assert again.identity() == config.identity()
 
 
+def test_a_rate_left_open_is_the_usual_one_of_the_batch_size() -> None:
+    space = Space(
+        [], [Parameter("optim.learning_rate", low=0.001, high=1.0), Parameter("data.batch_size", low=64, high=4096)]
+    )
+    data = ["exp_dir=x", "train.data_dir=d", "train.ali_dir=a"]
+    assert space.from_config(compose_train_config(data)) == {"optim.learning_rate": 0.02, "data.batch_size": 256}
+    larger = space.from_config(compose_train_config([*data, "data.batch_size=1024"]))
+    assert larger == {"optim.learning_rate": pytest.approx(0.04), "data.batch_size": 1024}
+
+
 def test_faulty_spaces_are_refused() -> None:
     with pytest.raises(ConfigError, match="cannot be searched"):
         Parameter("optim.momentum", low=0.9, high=0.1)
