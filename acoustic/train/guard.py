@@ -112,10 +112,11 @@ def total_norm(tensors: Iterable[Tensor | None]) -> Tensor:
     """The Euclidean norm of all values of some tensors; not finite when one of them is not, or from about 1e19 on.
 
     On the CPU by dot products, which read at the speed of memory; torch's own norm takes twice as long, every update.
+    On a GPU by what torch.nn.utils.get_total_norm calls, which takes a third of its time on the host.
     """
     present = [tensor.detach() for tensor in tensors if tensor is not None]
     if present and present[0].device.type != "cpu":
-        return torch.nn.utils.get_total_norm(present)
+        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(present)))
     return torch.stack([torch.dot(tensor.view(-1), tensor.view(-1)) for tensor in present]).sum().sqrt()
 
 
