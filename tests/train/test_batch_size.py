@@ -43,19 +43,20 @@ def test_a_gpu_is_kept_busy_where_the_corpus_allows(corpus: Path, caplog: pytest
 
 @pytest.mark.parametrize(
     ("num_frames", "expected"),
-    [(8_192_000, 4096), (8_191_999, 2048), (2_048_000, 1024), (1_000_000, 256), (500, 256)],
+    [(5_734_400, 4096), (5_734_399, 2048), (1_433_600, 1024), (700_000, 256), (500, 256)],
 )
 def test_an_epoch_keeps_its_updates(
     corpus: Path, caplog: pytest.LogCaptureFixture, num_frames: int, expected: int
 ) -> None:
     batch_size, rate, reasons = chosen(corpus, caplog, num_frames=num_frames)
     assert (batch_size, rate) == (expected, pytest.approx(0.02 * (expected / 256) ** 0.5))
-    reason = f"since 4096 would leave fewer than 2000 updates of {num_frames} frames"
+    reason = f"since 4096 would leave fewer than 1400 updates of {num_frames} frames"
     assert (reason in reasons) == (expected < 4096)
 
 
-def test_a_cpu_takes_what_is_usual(corpus: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert chosen(corpus, caplog, device="cpu")[:2] == (256, 0.02)
+def test_a_cpu_is_kept_busy_by_fewer(corpus: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert chosen(corpus, caplog, device="cpu")[:2] == (512, pytest.approx(0.02 * 2**0.5))
+    assert chosen(corpus, caplog, device="cpu", num_frames=700_000)[:2] == (256, 0.02)
 
 
 def test_what_is_given_is_taken(corpus: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -69,7 +70,7 @@ def test_what_is_given_is_taken(corpus: Path, caplog: pytest.LogCaptureFixture) 
 
 
 def test_ranks_share_updates_unless_each_trains_by_itself(corpus: Path, caplog: pytest.LogCaptureFixture) -> None:
-    few = {"num_frames": 2_048_000}
+    few = {"num_frames": 1_433_600}
     assert chosen(corpus, caplog, ranks=Ranks(1, 4), **few)[:2] == (256, pytest.approx(0.04))
     apart = Ranks(1, 4, average_steps=16)
     assert chosen(corpus, caplog, ranks=apart, **few)[:2] == (256, 0.02)
