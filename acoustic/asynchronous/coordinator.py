@@ -64,7 +64,10 @@ class Coordinator:
         beginning.write(self.folder)
         self.write_states(states)
         self.control = Control.host(self.options.listen, self.options.port)
-        run = {"config": self.config.fingerprint(), "shards": self.options.shards, "folder": str(self.folder.resolve())}
+        run = {
+            "config": self.config.fingerprint(), "learning_rate": self.config.optim.learning_rate,
+            "shards": self.options.shards, "folder": str(self.folder.resolve()),
+        }  # fmt: skip
         self.control.store.set("run", json.dumps(run))
         for shard in range(self.options.shards):
             self._start(SHARD, shard)

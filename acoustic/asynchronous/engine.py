@@ -49,7 +49,7 @@ class EngineTrainer(AsynchronousTrainer):
         ranks: Ranks | None = None,
     ) -> None:
         super().__init__(config, classifier, train_store, dev_store, device, dtype, ranks)
-        self.coordinator = Coordinator(config, Path(config.exp_dir) / "asynchronous")
+        self.coordinator = Coordinator(self.config, Path(config.exp_dir) / "asynchronous")
         self.versions: list[int] = []  # of the shards, by the pushes that they have acknowledged
 
     def run(self) -> None:
@@ -106,6 +106,9 @@ def join_run(config: TrainConfig) -> None:
         except (OSError, RunOverError, dist.DistError) as error:
             reason = f" ({error.strerror or error})" if isinstance(error, OSError) else ""
             raise ConfigError(f"async.join={options.join}: no run is to be found there{reason}") from error
+        if config.optim.learning_rate is None:
+            optim = dataclasses.replace(config.optim, learning_rate=run["learning_rate"])
+            config = dataclasses.replace(config, optim=optim)
         if run["config"] != config.fingerprint():
             where = Path(run["folder"]).parent / "config.yaml"
             raise ConfigError(f"async.join={options.join}: that run has another configuration; see {where}")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,6 +22,7 @@ from acoustic.asynchronous.engine import EngineTrainer, join_run
 from acoustic.asynchronous.shard_process import journal_path
 from acoustic.asynchronous.talk import Control, own_address
 from acoustic.errors import ConfigError, PreemptedError
+from acoustic.train.config import TrainConfig
 from acoustic.train.run import train
 from tests.train.runs import overrides_of, small_config
 
@@ -68,7 +71,8 @@ def test_replicas_join_over_the_network_are_replaced_and_leave(
 
     def be_guest(place: str) -> None:
         told = tmp_path / "guest.log"
-        overrides = overrides_of(corpus, tmp_path / "guest", *RUN, f"async.join={place}", "async.replicas=1")
+        options = (f"async.join={place}", "async.replicas=1", "optim.learning_rate=0.02")  # which the run chose itself
+        overrides = overrides_of(corpus, tmp_path / "guest", *RUN, *options)
         with open(told, "wb") as log:
             guest = subprocess.Popen([sys.executable, "-m", "acoustic", "train", *overrides], stderr=log)
         journal = journal_path(tmp_path / "exp" / "asynchronous", 1)
@@ -89,6 +93,25 @@ def test_replicas_join_over_the_network_are_replaced_and_leave(
     thread.join()
     assert not failed
     assert not (tmp_path / "guest").exists()
+
+
+def test_guests_take_the_rate_that_the_run_has_where_they_are_given_none(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was resumed has it from its config.yaml."""
+    joined: list[TrainConfig] = []
+    monkeypatch.setattr(
+        engine, "Guests", lambda *arguments: SimpleNamespace(run=lambda: joined.append(arguments[2][3]))
+    )
+    config = small_config(corpus, tmp_path, *RUN, "optim.learning_rate=0.03")
+    control = Control.host("127.0.0.1", 0)
+    run = {"config": config.fingerprint(), "learning_rate": 0.03, "shards": 1, "folder": f"{tmp_path}/asynchronous"}
+    control.store.set("run", json.dumps(run))
+    place = f"async.join=127.0.0.1:{control.port}"
+    join_run(small_config(corpus, tmp_path, *RUN, place))
+    assert [guest.optim.learning_rate for guest in joined] == [0.03]
+    with pytest.raises(ConfigError, match="that run has another configuration"):
+        join_run(small_config(corpus, tmp_path, *RUN, place, "optim.learning_rate=0.02"))
 
 
 def test_a_run_that_is_not_there_is_told_of_at_once(
