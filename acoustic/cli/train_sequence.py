@@ -7,6 +7,7 @@ import argparse
 from acoustic.cli.hydra_config import compose_sequence_config
 from acoustic.cli.train import complete, train_as
 from acoustic.errors import ConfigError
+from acoustic.sequence.config import SequenceConfig
 from acoustic.sequence.trainer import SequenceHessianFreeTrainer, SequenceTrainer
 
 HELP = "train a network further by MMI, boosted MMI, MPE or sMBR over lattices, or lattice-free (hydra overrides)"
@@ -28,6 +29,22 @@ def run(args: argparse.Namespace) -> None:
     config = compose_sequence_config(args.overrides, args.config_dir)
     if config.train.strategy != "synchronous":
         raise ConfigError(f"train.strategy={config.train.strategy}: sequence training is synchronous")
+    check_given(config)
     complete(config)
     uses_curvature = config.optim.name == "hessian_free"
     train_as(config, SequenceHessianFreeTrainer if uses_curvature else SequenceTrainer)
+
+
+def check_given(config: SequenceConfig) -> None:
+    """Check that batch size and learning rate are given: those that training chooses are of frames and their mean loss.
+
+    Raises:
+        ConfigError: one is not.
+    """
+    if config.data.batch_size is None:
+        raise ConfigError("data.batch_size must be given: of utterances, as data=utterances has it")
+    if config.optim.learning_rate is None and config.optim.name != "hessian_free":
+        raise ConfigError(
+            "optim.learning_rate must be given: for sums over the frames of an update, such as the 1e-5 of "
+            "optim=per_utterance"
+        )

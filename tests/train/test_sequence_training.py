@@ -241,3 +241,16 @@ def test_configurations_that_make_no_sense_are_refused(overrides: list[str], pro
     some = Path("some")
     with pytest.raises(ConfigError, match=problem):
         compose_sequence_config(arguments(some, some, some, *overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [(["data=default"], "batch_size must be given: of utt"), (["optim=sgd"], "learning_rate must be given: for sums")],
+)
+def test_what_training_would_choose_for_frames_is_not_taken_for_utterances(
+    tmp_path: Path, overrides: list[str], problem: str
+) -> None:
+    some = Path("some")
+    with pytest.raises(ConfigError, match=problem):
+        run(["train-sequence", *arguments(some, some, tmp_path, *overrides)])
+    assert not list(tmp_path.iterdir())
