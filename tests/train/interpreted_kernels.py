@@ -28,7 +28,10 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def _as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several blocks even in small tensors; and bfloat16 is rounded, where the interpreter would cut off."""
+    """Several blocks even in small tensors; and bfloat16 is rounded, where the interpreter would cut off.
+
+    Kernels are found usable before a test makes blocks still smaller: were they not then, torch would answer for them.
+    """
     monkeypatch.setattr(kernels, "MAX_BLOCK", 1024)
     kernels.are_usable.cache_clear()
     narrow = interpreter_builder.create_fp_trunc
@@ -40,6 +43,7 @@ def _as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         return TensorHandle(bits, dtype.scalar)
 
     monkeypatch.setattr(interpreter_builder, "create_fp_trunc", rounded)
+    assert kernels.are_usable(CPU)
 
 
 def torchs(logits: Tensor, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
@@ -78,6 +82,16 @@ def test_cross_entropy_is_that_of_torch(
         torch.testing.assert_close(found, expected, rtol=bound, atol=1e-6)
 
 
+def test_every_frames_loss_may_have_a_scale_of_its_own() -> None:
+    torch.manual_seed(0)
+    values, targets, scales = torch.randn(4, 70, requires_grad=True), torch.randint(70, (4,)), torch.rand(8)[::2]
+    losses, _ = kernels._CrossEntropy.apply(values, targets, 70, 0.1)
+    expected = functional.cross_entropy(values, targets, reduction="none", label_smoothing=0.1)
+    torch.testing.assert_close(
+        torch.autograd.grad(losses, values, scales), torch.autograd.grad(expected, values, scales)
+    )
+
+
 def test_a_tie_is_won_by_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "MAX_BLOCK", 64)
     values, targets = torch.zeros(3, 200), torch.tensor([130, 70, 5])
@@ -102,16 +116,21 @@ def test_a_rank_without_frames_has_no_loss() -> None:
     assert loss == 0 and num_right == 0 and logits.grad is not None and logits.grad.shape == (0, 100)
 
 
-def test_rows_that_lie_apart() -> None:
-    """A part of other values than appended columns, and one whose columns are not side by side."""
+def test_parts_of_other_values() -> None:
+    """Others than columns that come first, of all rows: what lies beside them is neither read nor given a gradient."""
     torch.manual_seed(0)
-    values, targets = torch.randn(6, 90), torch.randint(40, (3,))
-    for logits in (values[:3, 10:50], values[:3, ::2], values[::2, :40], values[:3, :40]):
-        leaf = logits.detach().requires_grad_()
-        loss, num_right = kernels.cross_entropy(leaf, targets)
-        expected = torchs(logits, targets, 0.0)
-        torch.testing.assert_close((loss.detach(), num_right.long()), expected)
-        assert torch.autograd.grad(loss, leaf)[0].shape == logits.shape
+    values, columns = torch.randn(6, 90), torch.randn(90, 6).t().clone()
+    assert columns.stride() == (1, 6)
+    some, begin, odd = slice(3), slice(40), slice(None, None, 2)
+    for whole, rows, pdfs in (
+        (values, some, slice(10, 50)), (values, some, odd), (values, odd, begin), (values, some, begin),
+        (values, slice(6), slice(10, 50)), (values, slice(6), odd), (columns, slice(6), begin),
+    ):  # fmt: skip
+        leaf = whole.requires_grad_()
+        targets = torch.randint(40, (len(leaf[rows]),))
+        found, expected = (compute(leaf[rows, pdfs], targets, 0.0) for compute in (kernels.cross_entropy, torchs))
+        torch.testing.assert_close((found[0], found[1].long()), expected)
+        torch.testing.assert_close(torch.autograd.grad(found[0], leaf), torch.autograd.grad(expected[0], leaf))
 
 
 class CopiesByKernels(Bfloat16Copies):

@@ -78,7 +78,8 @@ def test_ranks_share_updates_unless_each_trains_by_itself(corpus: Path, caplog: 
 
 
 def test_rates_for_small_updates_are_the_usual_ones() -> None:
-    assert [OptimConfig(name=name).rate_for(64) for name in ("sgd", "adagrad", "adamw")] == [0.02, 0.005, 0.001]
+    rates = {"sgd": 0.02, "adagrad": 0.005, "adam": 0.001, "adamw": 0.001}
+    assert {name: OptimConfig(name=name).rate_for(64) for name in rates} == rates
     assert OptimConfig(learning_rate=0.5).rate_for(4096) == 0.5
 
 
@@ -94,3 +95,5 @@ def test_a_run_goes_on_with_what_it_chose(corpus: Path, tmp_path: Path, monkeypa
     assert (again.data.batch_size, again.optim.learning_rate) == (256, 0.02)
     with pytest.raises(ConfigError, match=r"data\.batch_size \(256 there, 64 now\)"):
         verb.claim_exp_dir(compose_train_config(overrides_of(corpus, exp_dir)))
+    with pytest.raises(ConfigError, match=r"optim\.learning_rate \(0\.02 there, 0\.03 now\)"):
+        verb.claim_exp_dir(compose_train_config([*left_open, "optim.learning_rate=0.03"]))

@@ -184,6 +184,7 @@ def test_what_ranks_make_of_each_others_numbers(tmp_path: Path, average_steps: i
             found = (tmp_path / "written").exists()
         largest = ranks.largest([float(ranks.rank), -float(ranks.rank)])
         assert parameter.grad is not None and unused.grad is None
+        assert not parameter._post_accumulate_grad_hooks  # or each update would leave one more
         return [tensor.item() for tensor in (added, mean, count, first, parameter.grad, moment)] + [found, largest]
 
     ours = [1.0, 10.5, 20, 30.0]
