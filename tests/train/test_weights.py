@@ -1,5 +1,7 @@
 """Updates with bfloat16 copies of the weights are those of autocast, bit for bit, in fewer passes over memory."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -75,3 +77,20 @@ def test_float32_runs_compute_with_the_network_itself() -> None:
     classifier = SenoneClassifier(MODELS["relu"], 70, 50)
     ours = make_weights(classifier, make_optimizer(OptimConfig(), classifier.parameters()), torch.float32)
     assert all(leaf is parameter for leaf, parameter in zip(ours.leaves, classifier.parameters(), strict=True))
+
+
+def test_gradients_that_ranks_add_up_are_in_float32() -> None:
+    classifier = SenoneClassifier(MODELS["relu"], 70, 50)
+    optimizer = make_optimizer(OptimConfig(), classifier.parameters())
+    assert type(make_weights(classifier, optimizer, torch.bfloat16, adds_gradients=True)) is Weights
+
+
+def test_a_gpu_where_kernels_cannot_be_used_goes_without() -> None:
+    class CopiesOnGpu(Bfloat16Copies):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            self.on_gpu = True
+
+    expected = updates(Weights, MODELS["norm"], OPTIMIZERS["nesterov"])
+    for name, value in updates(CopiesOnGpu, MODELS["norm"], OPTIMIZERS["nesterov"]).items():
+        assert torch.equal(value, expected[name]), name
