@@ -1,7 +1,7 @@
 """Triton kernels for what updates on a GPU do beside matrix products: cross-entropy, and SGD on bfloat16 copies.
 
-With thousands of senones these passes over memory take as long as the products, if they are made one after another: in
-float32 every frame's logits are written and read a dozen times. A kernel reads them once, and writes their gradient
+With thousands of senones these passes over memory are a large part of an update, if they are made one after another:
+in float32 every frame's logits are written and read a dozen times. A kernel reads them once, and writes their gradient
 once. On every device kernels are tried on some numbers before they are used; where they cannot run, or find something
 else than torch, a warning says so and torch computes.
 """
@@ -23,7 +23,7 @@ logger = log.get_logger(__name__)
 MAX_BLOCK = 4096  # logits of a row, or weights, that a program looks at together
 NUM_WARPS = 8
 RELATIVE, ABSOLUTE = 1e-3, 1e-5  # what kernels may differ by from torch on the numbers that they are tried on
-NARROW = 2**-7  # and what they are rounded to bfloat16 may differ by, relative
+NARROW = 2**-7  # relative, where the results are bfloat16
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:

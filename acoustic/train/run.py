@@ -135,7 +135,7 @@ def train(
         config: the whole configuration.
         ranks: the processes that train together; rank 0 writes.
         trainer_class: the loop, by default the synchronous one that the optimizer needs.
-        when_chosen: is told, in rank 0 before training begins, the configuration with what it left open.
+        when_chosen: is told, in rank 0 before training begins, the configuration with what it had left open.
 
     Raises:
         CheckpointError: a damaged `final.pt` without checkpoints.
@@ -160,7 +160,7 @@ def train(
         with ranks.first_goes_ahead():
             prepared = prepare(config)
         trainer = make_trainer(config, prepared, device, dtype, ranks, trainer_class)
-        if ranks.is_first:
+        if ranks.is_first and trainer.config != config:
             when_chosen(trainer.config)
         ranks.meet(patiently=True)  # one may have read its frames in seconds, another in hours
         trainer.run()
