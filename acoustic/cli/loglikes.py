@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
     tally, num_frames, start = Tally(), 0, time.monotonic()
     with TableWriter(args.loglikes, "matrix") as writer:
         # Reading, computing and writing go on at the same time, each in its thread.
-        groups = prefetch(by_frames(progress(utterances(args, model, tally), "loglikes")))
+        groups = prefetch(by_frames(progress(utterances(args, model, tally), "loglikes")), on_one_core=True)
         with contextlib.closing(prefetch(computed(groups, forward))) as results:
             for utt, matrix in itertools.chain.from_iterable(results):
                 writer.write(utt, matrix)

@@ -101,7 +101,8 @@ class Store(abc.ABC):
             epoch: number of the epoch.
             first_batch: where to begin.
             end_batch: where to stop; None: at the epoch's end.
-            workers: 0 assembles when asked; more let a thread work ahead on the CPU (a GPU works ahead anyway).
+            workers: 0 assembles when asked; more let a thread work ahead on the CPU (a GPU works ahead anyway), which
+                is slower where it shares its cores with the one that trains (see `prefetch.one_core`).
             rank: which part of every batch to give,
             world_size: of how many parts.
         """

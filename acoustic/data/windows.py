@@ -14,6 +14,7 @@ from acoustic.data.batches import Block, FrameStore, Store
 from acoustic.data.cache import FramesCache
 from acoustic.data.order import Order, WindowOrder
 from acoustic.data.pool import FramePool
+from acoustic.data.prefetch import one_core
 from acoustic.errors import ConfigError
 from acoustic.features.frontend import Frontend
 
@@ -116,7 +117,7 @@ class _Slot:
             used.synchronize()
         shifts = torch.zeros(len(self._shard_begins), dtype=torch.int64)
         # A stream of its own, so that copies to a GPU go on while the GPU trains.
-        with torch.cuda.stream(self._stream):
+        with one_core(), torch.cuda.stream(self._stream):
             row = 0
             for shard in shards:
                 shifts[shard] = row - self._shard_begins[shard]

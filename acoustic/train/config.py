@@ -122,7 +122,7 @@ class RuntimeConfig:
     deterministic: bool = True  # only operations that give the same bits every time
     checkpoint_minutes: float = 10.0
     keep_checkpoints: int = 3  # the newest, beside the best
-    workers: int = 1  # threads that assemble batches ahead; the result does not depend on it
+    workers: int = 0  # 1: a thread assembles batches ahead, where there are more cores than num_threads; same result
     log_seconds: float = 60.0  # between lines of the log that tell how an epoch goes
     curves: bool = True  # draw exp_dir/curves.png after each evaluation, in a process beside
     tensorboard: bool = False  # write exp_dir/tensorboard too; needs the extra of that name

@@ -31,7 +31,7 @@ from measure import NotMeasuredError, Result, Setting, on_path
 from training import train, train_compiled
 
 from acoustic.errors import ConfigError
-from acoustic.train.precision import choose_device
+from acoustic.train.precision import choose_device, keep_freed_memory
 
 GOLDEN = Path(__file__).parents[2] / "tests" / "golden"
 KALDI = (
@@ -91,6 +91,8 @@ def main() -> None:
     logging.getLogger("acoustic").setLevel(logging.WARNING)
     if args.num_threads:
         torch.set_num_threads(args.num_threads)
+    if args.device == "cpu":
+        keep_freed_memory()  # as the verbs do, for all that is compared
     decode = (str(args.decode_model), str(args.decode_graph), args.decode_loglikes)
     absent = [program for program in KALDI if not on_path(program)]
     if absent:

@@ -108,10 +108,10 @@ def measure(name: str, found: Published, dtype: torch.dtype, store: Store, peak:
 
 
 def run(trainer: Trainer, store: Store, batch_size: int, num_steps: int, setting: Setting) -> float:
-    """Seconds of so many updates on shuffled batches, assembled ahead as in training."""
+    """Seconds of so many updates on shuffled batches, assembled as in training."""
     setting.wait()
     start = time.perf_counter()
-    for inputs, targets in islice(store.batches(batch_size, seed=1, epoch=0, workers=1), num_steps):
+    for inputs, targets in islice(store.batches(batch_size, seed=1, epoch=0), num_steps):
         trainer.update(inputs, targets)
     setting.wait()
     return time.perf_counter() - start

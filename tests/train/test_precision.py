@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -81,3 +84,26 @@ def test_a_gpu_that_only_emulates_bfloat16_computes_in_float32(
     monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda device: True)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(major=of_devices[index]))
     assert choose_dtype("auto", torch.device("cuda:1")) == dtype
+
+
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@pytest.mark.skipif(
+    not HUGE_PAGES.exists() or "[madvise]" not in HUGE_PAGES.read_text(), reason="no huge pages for those that ask"
+)
+@pytest.mark.parametrize(("told", "are_huge"), [({}, True), ({"THP_MEM_ALLOC_ENABLE": "0"}, False)])
+def test_tensors_of_verbs_that_compute_are_in_huge_pages(told: dict[str, str], are_huge: bool) -> None:
+    """In a process of its own: torch asks for them from the first tensor on, or never."""
+    script = """if True:
+        import torch
+        from acoustic.train.precision import choose_device, keep_freed_memory
+        choose_device("cpu")
+        keep_freed_memory()
+        tensor = torch.ones(1 << 24)
+        lines = open("/proc/self/smaps_rollup").read().splitlines()
+        print(next(line.split()[1] for line in lines if line.startswith("AnonHugePages")))
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"} | told
+    done = subprocess.run([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, check=True)
+    assert (1024 * int(done.stdout) > 1 << 25) is are_huge  # half of the tensor's bytes
