@@ -13,7 +13,7 @@ from acoustic.train.ranks import Ranks
 
 logger = log.get_logger(__name__)
 # Frames that a device should have at once. A GPU works through fewer as slowly as through these: reading weights and
-# launching kernels take as long. Two cores do 512 1.3 to 1.6 times as fast as 256.
+# launching kernels take as long. Two cores do 512 1.1 to 1.2 times as fast as 256.
 BUSY_FRAMES = {"cpu": 512, "cuda": 4096}
 # Of an epoch. With few and large ones a network learns less from the same frames: where 2,923 updates of 256 frames and
 # 1,461 of 512 taught the same, 731 of 1,024 taught less (docs/performance.md).
