@@ -1,4 +1,4 @@
-"""A thread that works ahead computes by itself: the cores are left to the one that trains."""
+"""Threads that work ahead leave the cores to the one that computes; batches do not depend on who assembles them."""
 
 from __future__ import annotations
 
